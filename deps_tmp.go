@@ -1,0 +1,23 @@
+package vipkv
+import (
+ _ "go.etcd.io/raft/v3"
+ _ "github.com/cockroachdb/pebble/v2"
+ _ "github.com/cockroachdb/pebble/v2/vfs/errorfs"
+ _ "google.golang.org/grpc"
+ _ "google.golang.org/grpc/health"
+ _ "google.golang.org/grpc/reflection"
+ _ "google.golang.org/protobuf/proto"
+ _ "github.com/klauspost/compress/zstd"
+ _ "github.com/google/btree"
+ _ "github.com/spf13/cobra"
+ _ "github.com/prometheus/client_golang/prometheus/promhttp"
+ _ "github.com/HdrHistogram/hdrhistogram-go"
+ _ "github.com/cockroachdb/datadriven"
+ _ "pgregory.net/rapid"
+ _ "github.com/anishathalye/porcupine"
+ _ "go.yaml.in/yaml/v3"
+ _ "golang.org/x/sync/errgroup"
+ _ "golang.org/x/sys/unix"
+ _ "golang.org/x/term"
+ _ "github.com/cespare/xxhash/v2"
+)
