@@ -1,6 +1,6 @@
 # make alone prints the targets.
 DATA ?= ./.vipkv
-PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/internal/v1/*.proto)
+PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
 TOOL := go tool -modfile=tools/go.mod
 
 help: ## print the targets

@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: vipkv/internal/v1/raftstore.proto
+// source: vipkv/node/v1/raftstore.proto
 
 package internalpb
 
@@ -57,11 +57,11 @@ func (x ReplicaRole) String() string {
 }
 
 func (ReplicaRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_vipkv_internal_v1_raftstore_proto_enumTypes[0].Descriptor()
+	return file_vipkv_node_v1_raftstore_proto_enumTypes[0].Descriptor()
 }
 
 func (ReplicaRole) Type() protoreflect.EnumType {
-	return &file_vipkv_internal_v1_raftstore_proto_enumTypes[0]
+	return &file_vipkv_node_v1_raftstore_proto_enumTypes[0]
 }
 
 func (x ReplicaRole) Number() protoreflect.EnumNumber {
@@ -70,21 +70,21 @@ func (x ReplicaRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplicaRole.Descriptor instead.
 func (ReplicaRole) EnumDescriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{0}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{0}
 }
 
 type Replica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	StoreId       uint64                 `protobuf:"varint,1,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	ReplicaId     uint64                 `protobuf:"varint,2,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
-	Role          ReplicaRole            `protobuf:"varint,3,opt,name=role,proto3,enum=vipkv.internal.v1.ReplicaRole" json:"role,omitempty"`
+	Role          ReplicaRole            `protobuf:"varint,3,opt,name=role,proto3,enum=vipkv.node.v1.ReplicaRole" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -96,7 +96,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -109,7 +109,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{0}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Replica) GetStoreId() uint64 {
@@ -143,7 +143,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -155,7 +155,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -168,7 +168,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{1}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Epoch) GetVersion() uint64 {
@@ -201,7 +201,7 @@ type Descriptor struct {
 
 func (x *Descriptor) Reset() {
 	*x = Descriptor{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -213,7 +213,7 @@ func (x *Descriptor) String() string {
 func (*Descriptor) ProtoMessage() {}
 
 func (x *Descriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -226,7 +226,7 @@ func (x *Descriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Descriptor.ProtoReflect.Descriptor instead.
 func (*Descriptor) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{2}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Descriptor) GetRangeId() uint64 {
@@ -277,13 +277,14 @@ type HardState struct {
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Vote          uint64                 `protobuf:"varint,2,opt,name=vote,proto3" json:"vote,omitempty"`
 	Commit        uint64                 `protobuf:"varint,3,opt,name=commit,proto3" json:"commit,omitempty"`
+	ReplicaId     uint64                 `protobuf:"varint,4,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"` // whose it is: a replica that comes back with another id starts anew
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HardState) Reset() {
 	*x = HardState{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +296,7 @@ func (x *HardState) String() string {
 func (*HardState) ProtoMessage() {}
 
 func (x *HardState) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +309,7 @@ func (x *HardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HardState.ProtoReflect.Descriptor instead.
 func (*HardState) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{3}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HardState) GetTerm() uint64 {
@@ -332,10 +333,17 @@ func (x *HardState) GetCommit() uint64 {
 	return 0
 }
 
+func (x *HardState) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
 // RangeState is what applying commands has made of the range, written in the same batch as their effects.
 type RangeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Descriptor_   *Descriptor            `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
+	Desc          *Descriptor            `protobuf:"bytes,1,opt,name=desc,proto3" json:"desc,omitempty"`
 	AppliedIndex  uint64                 `protobuf:"varint,2,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	AppliedTerm   uint64                 `protobuf:"varint,3,opt,name=applied_term,json=appliedTerm,proto3" json:"applied_term,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`                                   // keys and values of all versions; replicated, so the same on all replicas
@@ -347,7 +355,7 @@ type RangeState struct {
 
 func (x *RangeState) Reset() {
 	*x = RangeState{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +367,7 @@ func (x *RangeState) String() string {
 func (*RangeState) ProtoMessage() {}
 
 func (x *RangeState) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,12 +380,12 @@ func (x *RangeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeState.ProtoReflect.Descriptor instead.
 func (*RangeState) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{4}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *RangeState) GetDescriptor_() *Descriptor {
+func (x *RangeState) GetDesc() *Descriptor {
 	if x != nil {
-		return x.Descriptor_
+		return x.Desc
 	}
 	return nil
 }
@@ -427,7 +435,7 @@ type TruncatedState struct {
 
 func (x *TruncatedState) Reset() {
 	*x = TruncatedState{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +447,7 @@ func (x *TruncatedState) String() string {
 func (*TruncatedState) ProtoMessage() {}
 
 func (x *TruncatedState) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +460,7 @@ func (x *TruncatedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TruncatedState.ProtoReflect.Descriptor instead.
 func (*TruncatedState) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{5}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TruncatedState) GetIndex() uint64 {
@@ -478,7 +486,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +498,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +511,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{6}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tombstone) GetNextReplicaId() uint64 {
@@ -526,7 +534,6 @@ type Command struct {
 	//	*Command_Split
 	//	*Command_Truncate
 	//	*Command_ChangeReplicas
-	//	*Command_Checksum
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -534,7 +541,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +553,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +566,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{7}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Command) GetProposalId() uint64 {
@@ -633,15 +640,6 @@ func (x *Command) GetChangeReplicas() *ChangeReplicasCommand {
 	return nil
 }
 
-func (x *Command) GetChecksum() *ChecksumCommand {
-	if x != nil {
-		if x, ok := x.Kind.(*Command_Checksum); ok {
-			return x.Checksum
-		}
-	}
-	return nil
-}
-
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -662,10 +660,6 @@ type Command_ChangeReplicas struct {
 	ChangeReplicas *ChangeReplicasCommand `protobuf:"bytes,13,opt,name=change_replicas,json=changeReplicas,proto3,oneof"` // only in entries of kind conf change
 }
 
-type Command_Checksum struct {
-	Checksum *ChecksumCommand `protobuf:"bytes,14,opt,name=checksum,proto3,oneof"`
-}
-
 func (*Command_Write) isCommand_Kind() {}
 
 func (*Command_Split) isCommand_Kind() {}
@@ -673,8 +667,6 @@ func (*Command_Split) isCommand_Kind() {}
 func (*Command_Truncate) isCommand_Kind() {}
 
 func (*Command_ChangeReplicas) isCommand_Kind() {}
-
-func (*Command_Checksum) isCommand_Kind() {}
 
 type WriteCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -687,7 +679,7 @@ type WriteCommand struct {
 
 func (x *WriteCommand) Reset() {
 	*x = WriteCommand{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +691,7 @@ func (x *WriteCommand) String() string {
 func (*WriteCommand) ProtoMessage() {}
 
 func (x *WriteCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +704,7 @@ func (x *WriteCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteCommand.ProtoReflect.Descriptor instead.
 func (*WriteCommand) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{8}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WriteCommand) GetTenant() uint32 {
@@ -741,13 +733,14 @@ type SplitCommand struct {
 	Left          *Descriptor            `protobuf:"bytes,1,opt,name=left,proto3" json:"left,omitempty"` // as they will be
 	Right         *Descriptor            `protobuf:"bytes,2,opt,name=right,proto3" json:"right,omitempty"`
 	LeftBytes     uint64                 `protobuf:"varint,3,opt,name=left_bytes,json=leftBytes,proto3" json:"left_bytes,omitempty"` // counted by the leader; the right gets the rest
+	Campaigner    uint64                 `protobuf:"varint,4,opt,name=campaigner,proto3" json:"campaigner,omitempty"`                // the replica that campaigns at once on the right
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SplitCommand) Reset() {
 	*x = SplitCommand{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[9]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +752,7 @@ func (x *SplitCommand) String() string {
 func (*SplitCommand) ProtoMessage() {}
 
 func (x *SplitCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[9]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +765,7 @@ func (x *SplitCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitCommand.ProtoReflect.Descriptor instead.
 func (*SplitCommand) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{9}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SplitCommand) GetLeft() *Descriptor {
@@ -796,6 +789,13 @@ func (x *SplitCommand) GetLeftBytes() uint64 {
 	return 0
 }
 
+func (x *SplitCommand) GetCampaigner() uint64 {
+	if x != nil {
+		return x.Campaigner
+	}
+	return 0
+}
+
 type TruncateCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // entries up to and including it go
@@ -805,7 +805,7 @@ type TruncateCommand struct {
 
 func (x *TruncateCommand) Reset() {
 	*x = TruncateCommand{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[10]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +817,7 @@ func (x *TruncateCommand) String() string {
 func (*TruncateCommand) ProtoMessage() {}
 
 func (x *TruncateCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[10]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +830,7 @@ func (x *TruncateCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TruncateCommand.ProtoReflect.Descriptor instead.
 func (*TruncateCommand) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{10}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TruncateCommand) GetIndex() uint64 {
@@ -850,7 +850,7 @@ type ChangeReplicasCommand struct {
 
 func (x *ChangeReplicasCommand) Reset() {
 	*x = ChangeReplicasCommand{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[11]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +862,7 @@ func (x *ChangeReplicasCommand) String() string {
 func (*ChangeReplicasCommand) ProtoMessage() {}
 
 func (x *ChangeReplicasCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[11]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +875,7 @@ func (x *ChangeReplicasCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeReplicasCommand.ProtoReflect.Descriptor instead.
 func (*ChangeReplicasCommand) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{11}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ChangeReplicasCommand) GetAfter() *Descriptor {
@@ -888,51 +888,6 @@ func (x *ChangeReplicasCommand) GetAfter() *Descriptor {
 func (x *ChangeReplicasCommand) GetExpectConf() uint64 {
 	if x != nil {
 		return x.ExpectConf
-	}
-	return 0
-}
-
-// ChecksumCommand asks every replica to checksum its span at this index.
-type ChecksumCommand struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ChecksumCommand) Reset() {
-	*x = ChecksumCommand{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ChecksumCommand) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ChecksumCommand) ProtoMessage() {}
-
-func (x *ChecksumCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ChecksumCommand.ProtoReflect.Descriptor instead.
-func (*ChecksumCommand) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *ChecksumCommand) GetId() uint64 {
-	if x != nil {
-		return x.Id
 	}
 	return 0
 }
@@ -955,7 +910,7 @@ type RaftMessage struct {
 
 func (x *RaftMessage) Reset() {
 	*x = RaftMessage{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[13]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +922,7 @@ func (x *RaftMessage) String() string {
 func (*RaftMessage) ProtoMessage() {}
 
 func (x *RaftMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[13]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +935,7 @@ func (x *RaftMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftMessage.ProtoReflect.Descriptor instead.
 func (*RaftMessage) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{13}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RaftMessage) GetRangeId() uint64 {
@@ -1056,7 +1011,7 @@ type Gone struct {
 
 func (x *Gone) Reset() {
 	*x = Gone{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[14]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1023,7 @@ func (x *Gone) String() string {
 func (*Gone) ProtoMessage() {}
 
 func (x *Gone) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[14]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1036,7 @@ func (x *Gone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gone.ProtoReflect.Descriptor instead.
 func (*Gone) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{14}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Gone) GetNextReplicaId() uint64 {
@@ -1100,7 +1055,7 @@ type RaftBatch struct {
 
 func (x *RaftBatch) Reset() {
 	*x = RaftBatch{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[15]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1067,7 @@ func (x *RaftBatch) String() string {
 func (*RaftBatch) ProtoMessage() {}
 
 func (x *RaftBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[15]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1080,7 @@ func (x *RaftBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaftBatch.ProtoReflect.Descriptor instead.
 func (*RaftBatch) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{15}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RaftBatch) GetMessages() []*RaftMessage {
@@ -1148,7 +1103,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[16]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1115,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[16]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1128,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{16}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SnapshotHeader) GetMessage() *RaftMessage {
@@ -1219,7 +1174,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[17]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1186,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[17]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1199,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{17}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SnapshotChunk) GetKind() isSnapshotChunk_Kind {
@@ -1328,7 +1283,7 @@ type TableEnd struct {
 
 func (x *TableEnd) Reset() {
 	*x = TableEnd{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[18]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1295,7 @@ func (x *TableEnd) String() string {
 func (*TableEnd) ProtoMessage() {}
 
 func (x *TableEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[18]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1308,7 @@ func (x *TableEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableEnd.ProtoReflect.Descriptor instead.
 func (*TableEnd) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{18}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TableEnd) GetBytes() uint64 {
@@ -1379,7 +1334,7 @@ type SnapshotEnd struct {
 
 func (x *SnapshotEnd) Reset() {
 	*x = SnapshotEnd{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[19]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1346,7 @@ func (x *SnapshotEnd) String() string {
 func (*SnapshotEnd) ProtoMessage() {}
 
 func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[19]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1359,7 @@ func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{19}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SnapshotEnd) GetTables() uint32 {
@@ -1426,7 +1381,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[20]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1393,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_raftstore_proto_msgTypes[20]
+	mi := &file_vipkv_node_v1_raftstore_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1406,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_raftstore_proto_rawDescGZIP(), []int{20}
+	return file_vipkv_node_v1_raftstore_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotResponse) GetAccepted() bool {
@@ -1482,36 +1437,36 @@ func (x *SnapshotResponse) GetRetryAfterMs() int64 {
 	return 0
 }
 
-var File_vipkv_internal_v1_raftstore_proto protoreflect.FileDescriptor
+var File_vipkv_node_v1_raftstore_proto protoreflect.FileDescriptor
 
-const file_vipkv_internal_v1_raftstore_proto_rawDesc = "" +
+const file_vipkv_node_v1_raftstore_proto_rawDesc = "" +
 	"\n" +
-	"!vipkv/internal/v1/raftstore.proto\x12\x11vipkv.internal.v1\"w\n" +
+	"\x1dvipkv/node/v1/raftstore.proto\x12\rvipkv.node.v1\"s\n" +
 	"\aReplica\x12\x19\n" +
 	"\bstore_id\x18\x01 \x01(\x04R\astoreId\x12\x1d\n" +
 	"\n" +
-	"replica_id\x18\x02 \x01(\x04R\treplicaId\x122\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x1e.vipkv.internal.v1.ReplicaRoleR\x04role\"5\n" +
+	"replica_id\x18\x02 \x01(\x04R\treplicaId\x12.\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1a.vipkv.node.v1.ReplicaRoleR\x04role\"5\n" +
 	"\x05Epoch\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
-	"\x04conf\x18\x02 \x01(\x04R\x04conf\"\xdf\x01\n" +
+	"\x04conf\x18\x02 \x01(\x04R\x04conf\"\xd7\x01\n" +
 	"\n" +
 	"Descriptor\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\fR\x05start\x12\x10\n" +
-	"\x03end\x18\x03 \x01(\fR\x03end\x12.\n" +
-	"\x05epoch\x18\x04 \x01(\v2\x18.vipkv.internal.v1.EpochR\x05epoch\x126\n" +
-	"\breplicas\x18\x05 \x03(\v2\x1a.vipkv.internal.v1.ReplicaR\breplicas\x12&\n" +
-	"\x0fnext_replica_id\x18\x06 \x01(\x04R\rnextReplicaId\"K\n" +
+	"\x03end\x18\x03 \x01(\fR\x03end\x12*\n" +
+	"\x05epoch\x18\x04 \x01(\v2\x14.vipkv.node.v1.EpochR\x05epoch\x122\n" +
+	"\breplicas\x18\x05 \x03(\v2\x16.vipkv.node.v1.ReplicaR\breplicas\x12&\n" +
+	"\x0fnext_replica_id\x18\x06 \x01(\x04R\rnextReplicaId\"j\n" +
 	"\tHardState\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04vote\x18\x02 \x01(\x04R\x04vote\x12\x16\n" +
-	"\x06commit\x18\x03 \x01(\x04R\x06commit\"\xed\x01\n" +
+	"\x06commit\x18\x03 \x01(\x04R\x06commit\x12\x1d\n" +
 	"\n" +
-	"RangeState\x12=\n" +
+	"replica_id\x18\x04 \x01(\x04R\treplicaId\"\xdd\x01\n" +
 	"\n" +
-	"descriptor\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\n" +
-	"descriptor\x12#\n" +
+	"RangeState\x12-\n" +
+	"\x04desc\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04desc\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12!\n" +
 	"\fapplied_term\x18\x03 \x01(\x04R\vappliedTerm\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12#\n" +
@@ -1522,38 +1477,38 @@ const file_vipkv_internal_v1_raftstore_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\"3\n" +
 	"\tTombstone\x12&\n" +
-	"\x0fnext_replica_id\x18\x01 \x01(\x04R\rnextReplicaId\"\xe6\x03\n" +
+	"\x0fnext_replica_id\x18\x01 \x01(\x04R\rnextReplicaId\"\x94\x03\n" +
 	"\aCommand\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\x04R\n" +
 	"proposalId\x12%\n" +
 	"\x0eproposer_store\x18\x02 \x01(\x04R\rproposerStore\x12#\n" +
 	"\repoch_version\x18\x03 \x01(\x04R\fepochVersion\x12\x1b\n" +
-	"\teval_term\x18\x04 \x01(\x04R\bevalTerm\x127\n" +
+	"\teval_term\x18\x04 \x01(\x04R\bevalTerm\x123\n" +
 	"\x05write\x18\n" +
-	" \x01(\v2\x1f.vipkv.internal.v1.WriteCommandH\x00R\x05write\x127\n" +
-	"\x05split\x18\v \x01(\v2\x1f.vipkv.internal.v1.SplitCommandH\x00R\x05split\x12@\n" +
-	"\btruncate\x18\f \x01(\v2\".vipkv.internal.v1.TruncateCommandH\x00R\btruncate\x12S\n" +
-	"\x0fchange_replicas\x18\r \x01(\v2(.vipkv.internal.v1.ChangeReplicasCommandH\x00R\x0echangeReplicas\x12@\n" +
-	"\bchecksum\x18\x0e \x01(\v2\".vipkv.internal.v1.ChecksumCommandH\x00R\bchecksumB\x06\n" +
+	" \x01(\v2\x1b.vipkv.node.v1.WriteCommandH\x00R\x05write\x123\n" +
+	"\x05split\x18\v \x01(\v2\x1b.vipkv.node.v1.SplitCommandH\x00R\x05split\x12<\n" +
+	"\btruncate\x18\f \x01(\v2\x1e.vipkv.node.v1.TruncateCommandH\x00R\btruncate\x12O\n" +
+	"\x0fchange_replicas\x18\r \x01(\v2$.vipkv.node.v1.ChangeReplicasCommandH\x00R\x0echangeReplicasB\x06\n" +
 	"\x04kind\"]\n" +
 	"\fWriteCommand\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\rR\x06tenant\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\fR\x05batch\x12\x1f\n" +
 	"\vdelta_bytes\x18\x03 \x01(\x12R\n" +
-	"deltaBytes\"\x95\x01\n" +
-	"\fSplitCommand\x121\n" +
-	"\x04left\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\x04left\x123\n" +
-	"\x05right\x18\x02 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\x05right\x12\x1d\n" +
+	"deltaBytes\"\xad\x01\n" +
+	"\fSplitCommand\x12-\n" +
+	"\x04left\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04left\x12/\n" +
+	"\x05right\x18\x02 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x05right\x12\x1d\n" +
 	"\n" +
-	"left_bytes\x18\x03 \x01(\x04R\tleftBytes\"'\n" +
+	"left_bytes\x18\x03 \x01(\x04R\tleftBytes\x12\x1e\n" +
+	"\n" +
+	"campaigner\x18\x04 \x01(\x04R\n" +
+	"campaigner\"'\n" +
 	"\x0fTruncateCommand\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"m\n" +
-	"\x15ChangeReplicasCommand\x123\n" +
-	"\x05after\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\x05after\x12\x1f\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"i\n" +
+	"\x15ChangeReplicasCommand\x12/\n" +
+	"\x05after\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x05after\x12\x1f\n" +
 	"\vexpect_conf\x18\x02 \x01(\x04R\n" +
-	"expectConf\"!\n" +
-	"\x0fChecksumCommand\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"\xab\x02\n" +
+	"expectConf\"\xa7\x02\n" +
 	"\vRaftMessage\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x1d\n" +
 	"\n" +
@@ -1566,22 +1521,22 @@ const file_vipkv_internal_v1_raftstore_proto_rawDesc = "" +
 	"\vrange_start\x18\a \x01(\fR\n" +
 	"rangeStart\x12\x1d\n" +
 	"\n" +
-	"epoch_conf\x18\b \x01(\x04R\tepochConf\x12+\n" +
-	"\x04gone\x18\t \x01(\v2\x17.vipkv.internal.v1.GoneR\x04gone\".\n" +
+	"epoch_conf\x18\b \x01(\x04R\tepochConf\x12'\n" +
+	"\x04gone\x18\t \x01(\v2\x13.vipkv.node.v1.GoneR\x04gone\".\n" +
 	"\x04Gone\x12&\n" +
-	"\x0fnext_replica_id\x18\x01 \x01(\x04R\rnextReplicaId\"G\n" +
-	"\tRaftBatch\x12:\n" +
-	"\bmessages\x18\x01 \x03(\v2\x1e.vipkv.internal.v1.RaftMessageR\bmessages\"\xed\x01\n" +
-	"\x0eSnapshotHeader\x128\n" +
-	"\amessage\x18\x01 \x01(\v2\x1e.vipkv.internal.v1.RaftMessageR\amessage\x123\n" +
-	"\x05state\x18\x02 \x01(\v2\x1d.vipkv.internal.v1.RangeStateR\x05state\x12?\n" +
-	"\ttruncated\x18\x03 \x01(\v2!.vipkv.internal.v1.TruncatedStateR\ttruncated\x12+\n" +
-	"\x11approximate_bytes\x18\x04 \x01(\x04R\x10approximateBytes\"\xda\x01\n" +
-	"\rSnapshotChunk\x12;\n" +
-	"\x06header\x18\x01 \x01(\v2!.vipkv.internal.v1.SnapshotHeaderH\x00R\x06header\x12\x14\n" +
-	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12:\n" +
-	"\ttable_end\x18\x03 \x01(\v2\x1b.vipkv.internal.v1.TableEndH\x00R\btableEnd\x122\n" +
-	"\x03end\x18\x04 \x01(\v2\x1e.vipkv.internal.v1.SnapshotEndH\x00R\x03endB\x06\n" +
+	"\x0fnext_replica_id\x18\x01 \x01(\x04R\rnextReplicaId\"C\n" +
+	"\tRaftBatch\x126\n" +
+	"\bmessages\x18\x01 \x03(\v2\x1a.vipkv.node.v1.RaftMessageR\bmessages\"\xe1\x01\n" +
+	"\x0eSnapshotHeader\x124\n" +
+	"\amessage\x18\x01 \x01(\v2\x1a.vipkv.node.v1.RaftMessageR\amessage\x12/\n" +
+	"\x05state\x18\x02 \x01(\v2\x19.vipkv.node.v1.RangeStateR\x05state\x12;\n" +
+	"\ttruncated\x18\x03 \x01(\v2\x1d.vipkv.node.v1.TruncatedStateR\ttruncated\x12+\n" +
+	"\x11approximate_bytes\x18\x04 \x01(\x04R\x10approximateBytes\"\xce\x01\n" +
+	"\rSnapshotChunk\x127\n" +
+	"\x06header\x18\x01 \x01(\v2\x1d.vipkv.node.v1.SnapshotHeaderH\x00R\x06header\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x126\n" +
+	"\ttable_end\x18\x03 \x01(\v2\x17.vipkv.node.v1.TableEndH\x00R\btableEnd\x12.\n" +
+	"\x03end\x18\x04 \x01(\v2\x1a.vipkv.node.v1.SnapshotEndH\x00R\x03endB\x06\n" +
 	"\x04kind\"<\n" +
 	"\bTableEnd\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -1597,87 +1552,84 @@ const file_vipkv_internal_v1_raftstore_proto_rawDesc = "" +
 	"\x05VOTER\x10\x00\x12\v\n" +
 	"\aLEARNER\x10\x01\x12\x12\n" +
 	"\x0eVOTER_INCOMING\x10\x02\x12\x12\n" +
-	"\x0eVOTER_OUTGOING\x10\x03B;Z9github.com/vipkv/vipkv/proto/vipkv/internal/v1;internalpbb\x06proto3"
+	"\x0eVOTER_OUTGOING\x10\x03B7Z5github.com/vipkv/vipkv/proto/vipkv/node/v1;internalpbb\x06proto3"
 
 var (
-	file_vipkv_internal_v1_raftstore_proto_rawDescOnce sync.Once
-	file_vipkv_internal_v1_raftstore_proto_rawDescData []byte
+	file_vipkv_node_v1_raftstore_proto_rawDescOnce sync.Once
+	file_vipkv_node_v1_raftstore_proto_rawDescData []byte
 )
 
-func file_vipkv_internal_v1_raftstore_proto_rawDescGZIP() []byte {
-	file_vipkv_internal_v1_raftstore_proto_rawDescOnce.Do(func() {
-		file_vipkv_internal_v1_raftstore_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_raftstore_proto_rawDesc), len(file_vipkv_internal_v1_raftstore_proto_rawDesc)))
+func file_vipkv_node_v1_raftstore_proto_rawDescGZIP() []byte {
+	file_vipkv_node_v1_raftstore_proto_rawDescOnce.Do(func() {
+		file_vipkv_node_v1_raftstore_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_raftstore_proto_rawDesc), len(file_vipkv_node_v1_raftstore_proto_rawDesc)))
 	})
-	return file_vipkv_internal_v1_raftstore_proto_rawDescData
+	return file_vipkv_node_v1_raftstore_proto_rawDescData
 }
 
-var file_vipkv_internal_v1_raftstore_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vipkv_internal_v1_raftstore_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
-var file_vipkv_internal_v1_raftstore_proto_goTypes = []any{
-	(ReplicaRole)(0),              // 0: vipkv.internal.v1.ReplicaRole
-	(*Replica)(nil),               // 1: vipkv.internal.v1.Replica
-	(*Epoch)(nil),                 // 2: vipkv.internal.v1.Epoch
-	(*Descriptor)(nil),            // 3: vipkv.internal.v1.Descriptor
-	(*HardState)(nil),             // 4: vipkv.internal.v1.HardState
-	(*RangeState)(nil),            // 5: vipkv.internal.v1.RangeState
-	(*TruncatedState)(nil),        // 6: vipkv.internal.v1.TruncatedState
-	(*Tombstone)(nil),             // 7: vipkv.internal.v1.Tombstone
-	(*Command)(nil),               // 8: vipkv.internal.v1.Command
-	(*WriteCommand)(nil),          // 9: vipkv.internal.v1.WriteCommand
-	(*SplitCommand)(nil),          // 10: vipkv.internal.v1.SplitCommand
-	(*TruncateCommand)(nil),       // 11: vipkv.internal.v1.TruncateCommand
-	(*ChangeReplicasCommand)(nil), // 12: vipkv.internal.v1.ChangeReplicasCommand
-	(*ChecksumCommand)(nil),       // 13: vipkv.internal.v1.ChecksumCommand
-	(*RaftMessage)(nil),           // 14: vipkv.internal.v1.RaftMessage
-	(*Gone)(nil),                  // 15: vipkv.internal.v1.Gone
-	(*RaftBatch)(nil),             // 16: vipkv.internal.v1.RaftBatch
-	(*SnapshotHeader)(nil),        // 17: vipkv.internal.v1.SnapshotHeader
-	(*SnapshotChunk)(nil),         // 18: vipkv.internal.v1.SnapshotChunk
-	(*TableEnd)(nil),              // 19: vipkv.internal.v1.TableEnd
-	(*SnapshotEnd)(nil),           // 20: vipkv.internal.v1.SnapshotEnd
-	(*SnapshotResponse)(nil),      // 21: vipkv.internal.v1.SnapshotResponse
+var file_vipkv_node_v1_raftstore_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_vipkv_node_v1_raftstore_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_vipkv_node_v1_raftstore_proto_goTypes = []any{
+	(ReplicaRole)(0),              // 0: vipkv.node.v1.ReplicaRole
+	(*Replica)(nil),               // 1: vipkv.node.v1.Replica
+	(*Epoch)(nil),                 // 2: vipkv.node.v1.Epoch
+	(*Descriptor)(nil),            // 3: vipkv.node.v1.Descriptor
+	(*HardState)(nil),             // 4: vipkv.node.v1.HardState
+	(*RangeState)(nil),            // 5: vipkv.node.v1.RangeState
+	(*TruncatedState)(nil),        // 6: vipkv.node.v1.TruncatedState
+	(*Tombstone)(nil),             // 7: vipkv.node.v1.Tombstone
+	(*Command)(nil),               // 8: vipkv.node.v1.Command
+	(*WriteCommand)(nil),          // 9: vipkv.node.v1.WriteCommand
+	(*SplitCommand)(nil),          // 10: vipkv.node.v1.SplitCommand
+	(*TruncateCommand)(nil),       // 11: vipkv.node.v1.TruncateCommand
+	(*ChangeReplicasCommand)(nil), // 12: vipkv.node.v1.ChangeReplicasCommand
+	(*RaftMessage)(nil),           // 13: vipkv.node.v1.RaftMessage
+	(*Gone)(nil),                  // 14: vipkv.node.v1.Gone
+	(*RaftBatch)(nil),             // 15: vipkv.node.v1.RaftBatch
+	(*SnapshotHeader)(nil),        // 16: vipkv.node.v1.SnapshotHeader
+	(*SnapshotChunk)(nil),         // 17: vipkv.node.v1.SnapshotChunk
+	(*TableEnd)(nil),              // 18: vipkv.node.v1.TableEnd
+	(*SnapshotEnd)(nil),           // 19: vipkv.node.v1.SnapshotEnd
+	(*SnapshotResponse)(nil),      // 20: vipkv.node.v1.SnapshotResponse
 }
-var file_vipkv_internal_v1_raftstore_proto_depIdxs = []int32{
-	0,  // 0: vipkv.internal.v1.Replica.role:type_name -> vipkv.internal.v1.ReplicaRole
-	2,  // 1: vipkv.internal.v1.Descriptor.epoch:type_name -> vipkv.internal.v1.Epoch
-	1,  // 2: vipkv.internal.v1.Descriptor.replicas:type_name -> vipkv.internal.v1.Replica
-	3,  // 3: vipkv.internal.v1.RangeState.descriptor:type_name -> vipkv.internal.v1.Descriptor
-	9,  // 4: vipkv.internal.v1.Command.write:type_name -> vipkv.internal.v1.WriteCommand
-	10, // 5: vipkv.internal.v1.Command.split:type_name -> vipkv.internal.v1.SplitCommand
-	11, // 6: vipkv.internal.v1.Command.truncate:type_name -> vipkv.internal.v1.TruncateCommand
-	12, // 7: vipkv.internal.v1.Command.change_replicas:type_name -> vipkv.internal.v1.ChangeReplicasCommand
-	13, // 8: vipkv.internal.v1.Command.checksum:type_name -> vipkv.internal.v1.ChecksumCommand
-	3,  // 9: vipkv.internal.v1.SplitCommand.left:type_name -> vipkv.internal.v1.Descriptor
-	3,  // 10: vipkv.internal.v1.SplitCommand.right:type_name -> vipkv.internal.v1.Descriptor
-	3,  // 11: vipkv.internal.v1.ChangeReplicasCommand.after:type_name -> vipkv.internal.v1.Descriptor
-	15, // 12: vipkv.internal.v1.RaftMessage.gone:type_name -> vipkv.internal.v1.Gone
-	14, // 13: vipkv.internal.v1.RaftBatch.messages:type_name -> vipkv.internal.v1.RaftMessage
-	14, // 14: vipkv.internal.v1.SnapshotHeader.message:type_name -> vipkv.internal.v1.RaftMessage
-	5,  // 15: vipkv.internal.v1.SnapshotHeader.state:type_name -> vipkv.internal.v1.RangeState
-	6,  // 16: vipkv.internal.v1.SnapshotHeader.truncated:type_name -> vipkv.internal.v1.TruncatedState
-	17, // 17: vipkv.internal.v1.SnapshotChunk.header:type_name -> vipkv.internal.v1.SnapshotHeader
-	19, // 18: vipkv.internal.v1.SnapshotChunk.table_end:type_name -> vipkv.internal.v1.TableEnd
-	20, // 19: vipkv.internal.v1.SnapshotChunk.end:type_name -> vipkv.internal.v1.SnapshotEnd
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+var file_vipkv_node_v1_raftstore_proto_depIdxs = []int32{
+	0,  // 0: vipkv.node.v1.Replica.role:type_name -> vipkv.node.v1.ReplicaRole
+	2,  // 1: vipkv.node.v1.Descriptor.epoch:type_name -> vipkv.node.v1.Epoch
+	1,  // 2: vipkv.node.v1.Descriptor.replicas:type_name -> vipkv.node.v1.Replica
+	3,  // 3: vipkv.node.v1.RangeState.desc:type_name -> vipkv.node.v1.Descriptor
+	9,  // 4: vipkv.node.v1.Command.write:type_name -> vipkv.node.v1.WriteCommand
+	10, // 5: vipkv.node.v1.Command.split:type_name -> vipkv.node.v1.SplitCommand
+	11, // 6: vipkv.node.v1.Command.truncate:type_name -> vipkv.node.v1.TruncateCommand
+	12, // 7: vipkv.node.v1.Command.change_replicas:type_name -> vipkv.node.v1.ChangeReplicasCommand
+	3,  // 8: vipkv.node.v1.SplitCommand.left:type_name -> vipkv.node.v1.Descriptor
+	3,  // 9: vipkv.node.v1.SplitCommand.right:type_name -> vipkv.node.v1.Descriptor
+	3,  // 10: vipkv.node.v1.ChangeReplicasCommand.after:type_name -> vipkv.node.v1.Descriptor
+	14, // 11: vipkv.node.v1.RaftMessage.gone:type_name -> vipkv.node.v1.Gone
+	13, // 12: vipkv.node.v1.RaftBatch.messages:type_name -> vipkv.node.v1.RaftMessage
+	13, // 13: vipkv.node.v1.SnapshotHeader.message:type_name -> vipkv.node.v1.RaftMessage
+	5,  // 14: vipkv.node.v1.SnapshotHeader.state:type_name -> vipkv.node.v1.RangeState
+	6,  // 15: vipkv.node.v1.SnapshotHeader.truncated:type_name -> vipkv.node.v1.TruncatedState
+	16, // 16: vipkv.node.v1.SnapshotChunk.header:type_name -> vipkv.node.v1.SnapshotHeader
+	18, // 17: vipkv.node.v1.SnapshotChunk.table_end:type_name -> vipkv.node.v1.TableEnd
+	19, // 18: vipkv.node.v1.SnapshotChunk.end:type_name -> vipkv.node.v1.SnapshotEnd
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
-func init() { file_vipkv_internal_v1_raftstore_proto_init() }
-func file_vipkv_internal_v1_raftstore_proto_init() {
-	if File_vipkv_internal_v1_raftstore_proto != nil {
+func init() { file_vipkv_node_v1_raftstore_proto_init() }
+func file_vipkv_node_v1_raftstore_proto_init() {
+	if File_vipkv_node_v1_raftstore_proto != nil {
 		return
 	}
-	file_vipkv_internal_v1_raftstore_proto_msgTypes[7].OneofWrappers = []any{
+	file_vipkv_node_v1_raftstore_proto_msgTypes[7].OneofWrappers = []any{
 		(*Command_Write)(nil),
 		(*Command_Split)(nil),
 		(*Command_Truncate)(nil),
 		(*Command_ChangeReplicas)(nil),
-		(*Command_Checksum)(nil),
 	}
-	file_vipkv_internal_v1_raftstore_proto_msgTypes[17].OneofWrappers = []any{
+	file_vipkv_node_v1_raftstore_proto_msgTypes[16].OneofWrappers = []any{
 		(*SnapshotChunk_Header)(nil),
 		(*SnapshotChunk_Data)(nil),
 		(*SnapshotChunk_TableEnd)(nil),
@@ -1687,18 +1639,18 @@ func file_vipkv_internal_v1_raftstore_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_raftstore_proto_rawDesc), len(file_vipkv_internal_v1_raftstore_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_raftstore_proto_rawDesc), len(file_vipkv_node_v1_raftstore_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_vipkv_internal_v1_raftstore_proto_goTypes,
-		DependencyIndexes: file_vipkv_internal_v1_raftstore_proto_depIdxs,
-		EnumInfos:         file_vipkv_internal_v1_raftstore_proto_enumTypes,
-		MessageInfos:      file_vipkv_internal_v1_raftstore_proto_msgTypes,
+		GoTypes:           file_vipkv_node_v1_raftstore_proto_goTypes,
+		DependencyIndexes: file_vipkv_node_v1_raftstore_proto_depIdxs,
+		EnumInfos:         file_vipkv_node_v1_raftstore_proto_enumTypes,
+		MessageInfos:      file_vipkv_node_v1_raftstore_proto_msgTypes,
 	}.Build()
-	File_vipkv_internal_v1_raftstore_proto = out.File
-	file_vipkv_internal_v1_raftstore_proto_goTypes = nil
-	file_vipkv_internal_v1_raftstore_proto_depIdxs = nil
+	File_vipkv_node_v1_raftstore_proto = out.File
+	file_vipkv_node_v1_raftstore_proto_goTypes = nil
+	file_vipkv_node_v1_raftstore_proto_depIdxs = nil
 }

@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: vipkv/internal/v1/records.proto
+// source: vipkv/node/v1/records.proto
 
 package internalpb
 
@@ -35,7 +35,7 @@ type TenantRecord struct {
 
 func (x *TenantRecord) Reset() {
 	*x = TenantRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +47,7 @@ func (x *TenantRecord) String() string {
 func (*TenantRecord) ProtoMessage() {}
 
 func (x *TenantRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +60,7 @@ func (x *TenantRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantRecord.ProtoReflect.Descriptor instead.
 func (*TenantRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{0}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *TenantRecord) GetId() uint32 {
@@ -110,7 +110,7 @@ type TenantKeys struct {
 
 func (x *TenantKeys) Reset() {
 	*x = TenantKeys{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -122,7 +122,7 @@ func (x *TenantKeys) String() string {
 func (*TenantKeys) ProtoMessage() {}
 
 func (x *TenantKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -135,7 +135,7 @@ func (x *TenantKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantKeys.ProtoReflect.Descriptor instead.
 func (*TenantKeys) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{1}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *TenantKeys) GetDomainId() uint64 {
@@ -171,7 +171,7 @@ type WrappedKek struct {
 
 func (x *WrappedKek) Reset() {
 	*x = WrappedKek{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -183,7 +183,7 @@ func (x *WrappedKek) String() string {
 func (*WrappedKek) ProtoMessage() {}
 
 func (x *WrappedKek) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -196,7 +196,7 @@ func (x *WrappedKek) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedKek.ProtoReflect.Descriptor instead.
 func (*WrappedKek) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{2}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WrappedKek) GetId() uint32 {
@@ -242,7 +242,7 @@ type WrappedDek struct {
 
 func (x *WrappedDek) Reset() {
 	*x = WrappedDek{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +254,7 @@ func (x *WrappedDek) String() string {
 func (*WrappedDek) ProtoMessage() {}
 
 func (x *WrappedDek) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +267,7 @@ func (x *WrappedDek) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrappedDek.ProtoReflect.Descriptor instead.
 func (*WrappedDek) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{3}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WrappedDek) GetId() uint32 {
@@ -333,7 +333,7 @@ type ApiKeyRecord struct {
 
 func (x *ApiKeyRecord) Reset() {
 	*x = ApiKeyRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -345,7 +345,7 @@ func (x *ApiKeyRecord) String() string {
 func (*ApiKeyRecord) ProtoMessage() {}
 
 func (x *ApiKeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -358,7 +358,7 @@ func (x *ApiKeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyRecord.ProtoReflect.Descriptor instead.
 func (*ApiKeyRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{4}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApiKeyRecord) GetKeyId() string {
@@ -408,7 +408,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +420,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +433,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{5}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NodeRecord) GetNode() *NodeInfo {
@@ -466,14 +466,14 @@ func (x *NodeRecord) GetLost() bool {
 
 type RangeRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Descriptor_   *Descriptor            `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
+	Desc          *Descriptor            `protobuf:"bytes,1,opt,name=desc,proto3" json:"desc,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RangeRecord) Reset() {
 	*x = RangeRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +485,7 @@ func (x *RangeRecord) String() string {
 func (*RangeRecord) ProtoMessage() {}
 
 func (x *RangeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,12 +498,12 @@ func (x *RangeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRecord.ProtoReflect.Descriptor instead.
 func (*RangeRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{6}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *RangeRecord) GetDescriptor_() *Descriptor {
+func (x *RangeRecord) GetDesc() *Descriptor {
 	if x != nil {
-		return x.Descriptor_
+		return x.Desc
 	}
 	return nil
 }
@@ -517,7 +517,7 @@ type OracleRecord struct {
 
 func (x *OracleRecord) Reset() {
 	*x = OracleRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +529,7 @@ func (x *OracleRecord) String() string {
 func (*OracleRecord) ProtoMessage() {}
 
 func (x *OracleRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +542,7 @@ func (x *OracleRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OracleRecord.ProtoReflect.Descriptor instead.
 func (*OracleRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{7}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OracleRecord) GetUpperBoundMs() uint64 {
@@ -561,7 +561,7 @@ type AllocatorRecord struct {
 
 func (x *AllocatorRecord) Reset() {
 	*x = AllocatorRecord{}
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +573,7 @@ func (x *AllocatorRecord) String() string {
 func (*AllocatorRecord) ProtoMessage() {}
 
 func (x *AllocatorRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_records_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_records_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +586,7 @@ func (x *AllocatorRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocatorRecord.ProtoReflect.Descriptor instead.
 func (*AllocatorRecord) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_records_proto_rawDescGZIP(), []int{8}
+	return file_vipkv_node_v1_records_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AllocatorRecord) GetNext() uint64 {
@@ -596,23 +596,23 @@ func (x *AllocatorRecord) GetNext() uint64 {
 	return 0
 }
 
-var File_vipkv_internal_v1_records_proto protoreflect.FileDescriptor
+var File_vipkv_node_v1_records_proto protoreflect.FileDescriptor
 
-const file_vipkv_internal_v1_records_proto_rawDesc = "" +
+const file_vipkv_node_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"\x1fvipkv/internal/v1/records.proto\x12\x11vipkv.internal.v1\x1a!vipkv/internal/v1/raftstore.proto\x1a\x1cvipkv/internal/v1/node.proto\"\x9a\x01\n" +
+	"\x1bvipkv/node/v1/records.proto\x12\rvipkv.node.v1\x1a\x1dvipkv/node/v1/raftstore.proto\x1a\x18vipkv/node/v1/node.proto\"\x96\x01\n" +
 	"\fTenantRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x121\n" +
-	"\x04keys\x18\x05 \x01(\v2\x1d.vipkv.internal.v1.TenantKeysR\x04keys\"\x8f\x01\n" +
+	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x12-\n" +
+	"\x04keys\x18\x05 \x01(\v2\x19.vipkv.node.v1.TenantKeysR\x04keys\"\x87\x01\n" +
 	"\n" +
 	"TenantKeys\x12\x1b\n" +
-	"\tdomain_id\x18\x01 \x01(\x04R\bdomainId\x121\n" +
-	"\x04keks\x18\x02 \x03(\v2\x1d.vipkv.internal.v1.WrappedKekR\x04keks\x121\n" +
-	"\x04deks\x18\x03 \x03(\v2\x1d.vipkv.internal.v1.WrappedDekR\x04deks\"s\n" +
+	"\tdomain_id\x18\x01 \x01(\x04R\bdomainId\x12-\n" +
+	"\x04keks\x18\x02 \x03(\v2\x19.vipkv.node.v1.WrappedKekR\x04keks\x12-\n" +
+	"\x04deks\x18\x03 \x03(\v2\x19.vipkv.node.v1.WrappedDekR\x04deks\"s\n" +
 	"\n" +
 	"WrappedKek\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x18\n" +
@@ -635,55 +635,53 @@ const file_vipkv_internal_v1_records_proto_rawDesc = "" +
 	"\x06tenant\x18\x03 \x01(\rR\x06tenant\x12\x12\n" +
 	"\x04role\x18\x04 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\"\x8b\x01\n" +
+	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\"\x87\x01\n" +
 	"\n" +
-	"NodeRecord\x12/\n" +
-	"\x04node\x18\x01 \x01(\v2\x1b.vipkv.internal.v1.NodeInfoR\x04node\x12\x19\n" +
+	"NodeRecord\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.vipkv.node.v1.NodeInfoR\x04node\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\x04R\astoreId\x12\x1d\n" +
 	"\n" +
 	"join_nonce\x18\x03 \x01(\fR\tjoinNonce\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\bR\x04lost\"L\n" +
-	"\vRangeRecord\x12=\n" +
-	"\n" +
-	"descriptor\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\n" +
-	"descriptor\"4\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"<\n" +
+	"\vRangeRecord\x12-\n" +
+	"\x04desc\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04desc\"4\n" +
 	"\fOracleRecord\x12$\n" +
 	"\x0eupper_bound_ms\x18\x01 \x01(\x04R\fupperBoundMs\"%\n" +
 	"\x0fAllocatorRecord\x12\x12\n" +
-	"\x04next\x18\x01 \x01(\x04R\x04nextB;Z9github.com/vipkv/vipkv/proto/vipkv/internal/v1;internalpbb\x06proto3"
+	"\x04next\x18\x01 \x01(\x04R\x04nextB7Z5github.com/vipkv/vipkv/proto/vipkv/node/v1;internalpbb\x06proto3"
 
 var (
-	file_vipkv_internal_v1_records_proto_rawDescOnce sync.Once
-	file_vipkv_internal_v1_records_proto_rawDescData []byte
+	file_vipkv_node_v1_records_proto_rawDescOnce sync.Once
+	file_vipkv_node_v1_records_proto_rawDescData []byte
 )
 
-func file_vipkv_internal_v1_records_proto_rawDescGZIP() []byte {
-	file_vipkv_internal_v1_records_proto_rawDescOnce.Do(func() {
-		file_vipkv_internal_v1_records_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_records_proto_rawDesc), len(file_vipkv_internal_v1_records_proto_rawDesc)))
+func file_vipkv_node_v1_records_proto_rawDescGZIP() []byte {
+	file_vipkv_node_v1_records_proto_rawDescOnce.Do(func() {
+		file_vipkv_node_v1_records_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_records_proto_rawDesc), len(file_vipkv_node_v1_records_proto_rawDesc)))
 	})
-	return file_vipkv_internal_v1_records_proto_rawDescData
+	return file_vipkv_node_v1_records_proto_rawDescData
 }
 
-var file_vipkv_internal_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
-var file_vipkv_internal_v1_records_proto_goTypes = []any{
-	(*TenantRecord)(nil),    // 0: vipkv.internal.v1.TenantRecord
-	(*TenantKeys)(nil),      // 1: vipkv.internal.v1.TenantKeys
-	(*WrappedKek)(nil),      // 2: vipkv.internal.v1.WrappedKek
-	(*WrappedDek)(nil),      // 3: vipkv.internal.v1.WrappedDek
-	(*ApiKeyRecord)(nil),    // 4: vipkv.internal.v1.ApiKeyRecord
-	(*NodeRecord)(nil),      // 5: vipkv.internal.v1.NodeRecord
-	(*RangeRecord)(nil),     // 6: vipkv.internal.v1.RangeRecord
-	(*OracleRecord)(nil),    // 7: vipkv.internal.v1.OracleRecord
-	(*AllocatorRecord)(nil), // 8: vipkv.internal.v1.AllocatorRecord
-	(*NodeInfo)(nil),        // 9: vipkv.internal.v1.NodeInfo
-	(*Descriptor)(nil),      // 10: vipkv.internal.v1.Descriptor
+var file_vipkv_node_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_vipkv_node_v1_records_proto_goTypes = []any{
+	(*TenantRecord)(nil),    // 0: vipkv.node.v1.TenantRecord
+	(*TenantKeys)(nil),      // 1: vipkv.node.v1.TenantKeys
+	(*WrappedKek)(nil),      // 2: vipkv.node.v1.WrappedKek
+	(*WrappedDek)(nil),      // 3: vipkv.node.v1.WrappedDek
+	(*ApiKeyRecord)(nil),    // 4: vipkv.node.v1.ApiKeyRecord
+	(*NodeRecord)(nil),      // 5: vipkv.node.v1.NodeRecord
+	(*RangeRecord)(nil),     // 6: vipkv.node.v1.RangeRecord
+	(*OracleRecord)(nil),    // 7: vipkv.node.v1.OracleRecord
+	(*AllocatorRecord)(nil), // 8: vipkv.node.v1.AllocatorRecord
+	(*NodeInfo)(nil),        // 9: vipkv.node.v1.NodeInfo
+	(*Descriptor)(nil),      // 10: vipkv.node.v1.Descriptor
 }
-var file_vipkv_internal_v1_records_proto_depIdxs = []int32{
-	1,  // 0: vipkv.internal.v1.TenantRecord.keys:type_name -> vipkv.internal.v1.TenantKeys
-	2,  // 1: vipkv.internal.v1.TenantKeys.keks:type_name -> vipkv.internal.v1.WrappedKek
-	3,  // 2: vipkv.internal.v1.TenantKeys.deks:type_name -> vipkv.internal.v1.WrappedDek
-	9,  // 3: vipkv.internal.v1.NodeRecord.node:type_name -> vipkv.internal.v1.NodeInfo
-	10, // 4: vipkv.internal.v1.RangeRecord.descriptor:type_name -> vipkv.internal.v1.Descriptor
+var file_vipkv_node_v1_records_proto_depIdxs = []int32{
+	1,  // 0: vipkv.node.v1.TenantRecord.keys:type_name -> vipkv.node.v1.TenantKeys
+	2,  // 1: vipkv.node.v1.TenantKeys.keks:type_name -> vipkv.node.v1.WrappedKek
+	3,  // 2: vipkv.node.v1.TenantKeys.deks:type_name -> vipkv.node.v1.WrappedDek
+	9,  // 3: vipkv.node.v1.NodeRecord.node:type_name -> vipkv.node.v1.NodeInfo
+	10, // 4: vipkv.node.v1.RangeRecord.desc:type_name -> vipkv.node.v1.Descriptor
 	5,  // [5:5] is the sub-list for method output_type
 	5,  // [5:5] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
@@ -691,28 +689,28 @@ var file_vipkv_internal_v1_records_proto_depIdxs = []int32{
 	0,  // [0:5] is the sub-list for field type_name
 }
 
-func init() { file_vipkv_internal_v1_records_proto_init() }
-func file_vipkv_internal_v1_records_proto_init() {
-	if File_vipkv_internal_v1_records_proto != nil {
+func init() { file_vipkv_node_v1_records_proto_init() }
+func file_vipkv_node_v1_records_proto_init() {
+	if File_vipkv_node_v1_records_proto != nil {
 		return
 	}
-	file_vipkv_internal_v1_raftstore_proto_init()
-	file_vipkv_internal_v1_node_proto_init()
+	file_vipkv_node_v1_raftstore_proto_init()
+	file_vipkv_node_v1_node_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_records_proto_rawDesc), len(file_vipkv_internal_v1_records_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_records_proto_rawDesc), len(file_vipkv_node_v1_records_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_vipkv_internal_v1_records_proto_goTypes,
-		DependencyIndexes: file_vipkv_internal_v1_records_proto_depIdxs,
-		MessageInfos:      file_vipkv_internal_v1_records_proto_msgTypes,
+		GoTypes:           file_vipkv_node_v1_records_proto_goTypes,
+		DependencyIndexes: file_vipkv_node_v1_records_proto_depIdxs,
+		MessageInfos:      file_vipkv_node_v1_records_proto_msgTypes,
 	}.Build()
-	File_vipkv_internal_v1_records_proto = out.File
-	file_vipkv_internal_v1_records_proto_goTypes = nil
-	file_vipkv_internal_v1_records_proto_depIdxs = nil
+	File_vipkv_node_v1_records_proto = out.File
+	file_vipkv_node_v1_records_proto_goTypes = nil
+	file_vipkv_node_v1_records_proto_depIdxs = nil
 }

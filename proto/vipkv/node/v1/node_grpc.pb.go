@@ -2,7 +2,7 @@
 // versions:
 // - protoc-gen-go-grpc v1.6.2
 // - protoc             v3.21.12
-// source: vipkv/internal/v1/node.proto
+// source: vipkv/node/v1/node.proto
 
 package internalpb
 
@@ -19,8 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Raft_Messages_FullMethodName = "/vipkv.internal.v1.Raft/Messages"
-	Raft_Snapshot_FullMethodName = "/vipkv.internal.v1.Raft/Snapshot"
+	Raft_Messages_FullMethodName = "/vipkv.node.v1.Raft/Messages"
+	Raft_Snapshot_FullMethodName = "/vipkv.node.v1.Raft/Snapshot"
 )
 
 // RaftClient is the client API for Raft service.
@@ -130,7 +130,7 @@ type Raft_SnapshotServer = grpc.ClientStreamingServer[SnapshotChunk, SnapshotRes
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Raft_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "vipkv.internal.v1.Raft",
+	ServiceName: "vipkv.node.v1.Raft",
 	HandlerType: (*RaftServer)(nil),
 	Methods:     []grpc.MethodDesc{},
 	Streams: []grpc.StreamDesc{
@@ -145,12 +145,12 @@ var Raft_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 	},
-	Metadata: "vipkv/internal/v1/node.proto",
+	Metadata: "vipkv/node/v1/node.proto",
 }
 
 const (
-	Ranges_Execute_FullMethodName    = "/vipkv.internal.v1.Ranges/Execute"
-	Ranges_AdminRange_FullMethodName = "/vipkv.internal.v1.Ranges/AdminRange"
+	Ranges_Execute_FullMethodName    = "/vipkv.node.v1.Ranges/Execute"
+	Ranges_AdminRange_FullMethodName = "/vipkv.node.v1.Ranges/AdminRange"
 )
 
 // RangesClient is the client API for Ranges service.
@@ -278,7 +278,7 @@ func _Ranges_AdminRange_Handler(srv interface{}, ctx context.Context, dec func(i
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Ranges_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "vipkv.internal.v1.Ranges",
+	ServiceName: "vipkv.node.v1.Ranges",
 	HandlerType: (*RangesServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
@@ -291,16 +291,16 @@ var Ranges_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "vipkv/internal/v1/node.proto",
+	Metadata: "vipkv/node/v1/node.proto",
 }
 
 const (
-	Placement_Join_FullMethodName        = "/vipkv.internal.v1.Placement/Join"
-	Placement_Heartbeat_FullMethodName   = "/vipkv.internal.v1.Placement/Heartbeat"
-	Placement_Timestamps_FullMethodName  = "/vipkv.internal.v1.Placement/Timestamps"
-	Placement_Lookup_FullMethodName      = "/vipkv.internal.v1.Placement/Lookup"
-	Placement_AllocateIds_FullMethodName = "/vipkv.internal.v1.Placement/AllocateIds"
-	Placement_ClusterView_FullMethodName = "/vipkv.internal.v1.Placement/ClusterView"
+	Placement_Join_FullMethodName        = "/vipkv.node.v1.Placement/Join"
+	Placement_Heartbeat_FullMethodName   = "/vipkv.node.v1.Placement/Heartbeat"
+	Placement_Timestamps_FullMethodName  = "/vipkv.node.v1.Placement/Timestamps"
+	Placement_Lookup_FullMethodName      = "/vipkv.node.v1.Placement/Lookup"
+	Placement_AllocateIds_FullMethodName = "/vipkv.node.v1.Placement/AllocateIds"
+	Placement_ClusterView_FullMethodName = "/vipkv.node.v1.Placement/ClusterView"
 )
 
 // PlacementClient is the client API for Placement service.
@@ -558,7 +558,7 @@ func _Placement_ClusterView_Handler(srv interface{}, ctx context.Context, dec fu
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Placement_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "vipkv.internal.v1.Placement",
+	ServiceName: "vipkv.node.v1.Placement",
 	HandlerType: (*PlacementServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
@@ -587,5 +587,5 @@ var Placement_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "vipkv/internal/v1/node.proto",
+	Metadata: "vipkv/node/v1/node.proto",
 }

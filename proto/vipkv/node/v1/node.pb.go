@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: vipkv/internal/v1/node.proto
+// source: vipkv/node/v1/node.proto
 
 package internalpb
 
@@ -30,7 +30,7 @@ type Empty struct {
 
 func (x *Empty) Reset() {
 	*x = Empty{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +42,7 @@ func (x *Empty) String() string {
 func (*Empty) ProtoMessage() {}
 
 func (x *Empty) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[0]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +55,7 @@ func (x *Empty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Empty.ProtoReflect.Descriptor instead.
 func (*Empty) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{0}
 }
 
 // ExecuteRequest is one command on one range. Keys in the request are the tenant's own; the tenant is the
@@ -85,7 +85,7 @@ type ExecuteRequest struct {
 
 func (x *ExecuteRequest) Reset() {
 	*x = ExecuteRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -97,7 +97,7 @@ func (x *ExecuteRequest) String() string {
 func (*ExecuteRequest) ProtoMessage() {}
 
 func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[1]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -110,7 +110,7 @@ func (x *ExecuteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ExecuteRequest) GetTenant() uint32 {
@@ -324,7 +324,7 @@ type ExecuteResponse struct {
 
 func (x *ExecuteResponse) Reset() {
 	*x = ExecuteResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +336,7 @@ func (x *ExecuteResponse) String() string {
 func (*ExecuteResponse) ProtoMessage() {}
 
 func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[2]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +349,7 @@ func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
 func (*ExecuteResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExecuteResponse) GetResponse() isExecuteResponse_Response {
@@ -536,7 +536,7 @@ type AdminRangeRequest struct {
 
 func (x *AdminRangeRequest) Reset() {
 	*x = AdminRangeRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +548,7 @@ func (x *AdminRangeRequest) String() string {
 func (*AdminRangeRequest) ProtoMessage() {}
 
 func (x *AdminRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[3]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +561,7 @@ func (x *AdminRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminRangeRequest.ProtoReflect.Descriptor instead.
 func (*AdminRangeRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AdminRangeRequest) GetRangeId() uint64 {
@@ -647,7 +647,7 @@ type ChangeReplicasStep struct {
 
 func (x *ChangeReplicasStep) Reset() {
 	*x = ChangeReplicasStep{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +659,7 @@ func (x *ChangeReplicasStep) String() string {
 func (*ChangeReplicasStep) ProtoMessage() {}
 
 func (x *ChangeReplicasStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[4]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +672,7 @@ func (x *ChangeReplicasStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeReplicasStep.ProtoReflect.Descriptor instead.
 func (*ChangeReplicasStep) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ChangeReplicasStep) GetAddLearnerStore() uint64 {
@@ -714,7 +714,7 @@ type JointStep struct {
 
 func (x *JointStep) Reset() {
 	*x = JointStep{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +726,7 @@ func (x *JointStep) String() string {
 func (*JointStep) ProtoMessage() {}
 
 func (x *JointStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[5]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +739,7 @@ func (x *JointStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JointStep.ProtoReflect.Descriptor instead.
 func (*JointStep) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *JointStep) GetPromoteReplicas() []uint64 {
@@ -765,7 +765,7 @@ type TransferLeaderStep struct {
 
 func (x *TransferLeaderStep) Reset() {
 	*x = TransferLeaderStep{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +777,7 @@ func (x *TransferLeaderStep) String() string {
 func (*TransferLeaderStep) ProtoMessage() {}
 
 func (x *TransferLeaderStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[6]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +790,7 @@ func (x *TransferLeaderStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderStep.ProtoReflect.Descriptor instead.
 func (*TransferLeaderStep) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TransferLeaderStep) GetToReplica() uint64 {
@@ -809,7 +809,7 @@ type SplitStep struct {
 
 func (x *SplitStep) Reset() {
 	*x = SplitStep{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +821,7 @@ func (x *SplitStep) String() string {
 func (*SplitStep) ProtoMessage() {}
 
 func (x *SplitStep) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[7]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +834,7 @@ func (x *SplitStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitStep.ProtoReflect.Descriptor instead.
 func (*SplitStep) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SplitStep) GetKey() []byte {
@@ -846,14 +846,14 @@ func (x *SplitStep) GetKey() []byte {
 
 type AdminRangeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Descriptor_   *Descriptor            `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"` // as it is now
+	Desc          *Descriptor            `protobuf:"bytes,1,opt,name=desc,proto3" json:"desc,omitempty"` // as it is now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AdminRangeResponse) Reset() {
 	*x = AdminRangeResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +865,7 @@ func (x *AdminRangeResponse) String() string {
 func (*AdminRangeResponse) ProtoMessage() {}
 
 func (x *AdminRangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[8]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,12 +878,12 @@ func (x *AdminRangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminRangeResponse.ProtoReflect.Descriptor instead.
 func (*AdminRangeResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *AdminRangeResponse) GetDescriptor_() *Descriptor {
+func (x *AdminRangeResponse) GetDesc() *Descriptor {
 	if x != nil {
-		return x.Descriptor_
+		return x.Desc
 	}
 	return nil
 }
@@ -902,7 +902,7 @@ type NodeInfo struct {
 
 func (x *NodeInfo) Reset() {
 	*x = NodeInfo{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[9]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +914,7 @@ func (x *NodeInfo) String() string {
 func (*NodeInfo) ProtoMessage() {}
 
 func (x *NodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[9]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +927,7 @@ func (x *NodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
 func (*NodeInfo) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodeInfo) GetNodeId() uint64 {
@@ -983,7 +983,7 @@ type StoreInfo struct {
 
 func (x *StoreInfo) Reset() {
 	*x = StoreInfo{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[10]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +995,7 @@ func (x *StoreInfo) String() string {
 func (*StoreInfo) ProtoMessage() {}
 
 func (x *StoreInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[10]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1008,7 @@ func (x *StoreInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreInfo.ProtoReflect.Descriptor instead.
 func (*StoreInfo) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StoreInfo) GetStoreId() uint64 {
@@ -1041,7 +1041,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[11]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1053,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[11]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1066,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinRequest) GetNode() *NodeInfo {
@@ -1087,7 +1087,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[12]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1099,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[12]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1112,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JoinResponse) GetClusterId() []byte {
@@ -1139,7 +1139,7 @@ func (x *JoinResponse) GetStoreId() uint64 {
 // RangeHeartbeat is one range as its leader sees it.
 type RangeHeartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Descriptor_   *Descriptor            `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
+	Desc          *Descriptor            `protobuf:"bytes,1,opt,name=desc,proto3" json:"desc,omitempty"`
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
@@ -1150,7 +1150,7 @@ type RangeHeartbeat struct {
 
 func (x *RangeHeartbeat) Reset() {
 	*x = RangeHeartbeat{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[13]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1162,7 @@ func (x *RangeHeartbeat) String() string {
 func (*RangeHeartbeat) ProtoMessage() {}
 
 func (x *RangeHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[13]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,12 +1175,12 @@ func (x *RangeHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeHeartbeat.ProtoReflect.Descriptor instead.
 func (*RangeHeartbeat) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *RangeHeartbeat) GetDescriptor_() *Descriptor {
+func (x *RangeHeartbeat) GetDesc() *Descriptor {
 	if x != nil {
-		return x.Descriptor_
+		return x.Desc
 	}
 	return nil
 }
@@ -1225,7 +1225,7 @@ type ReplicaProgress struct {
 
 func (x *ReplicaProgress) Reset() {
 	*x = ReplicaProgress{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[14]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1237,7 @@ func (x *ReplicaProgress) String() string {
 func (*ReplicaProgress) ProtoMessage() {}
 
 func (x *ReplicaProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[14]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1250,7 @@ func (x *ReplicaProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaProgress.ProtoReflect.Descriptor instead.
 func (*ReplicaProgress) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReplicaProgress) GetReplicaId() uint64 {
@@ -1299,7 +1299,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[15]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1311,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[15]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1324,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeartbeatRequest) GetNode() *NodeInfo {
@@ -1407,7 +1407,7 @@ type OrphanReplica struct {
 
 func (x *OrphanReplica) Reset() {
 	*x = OrphanReplica{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[16]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1419,7 @@ func (x *OrphanReplica) String() string {
 func (*OrphanReplica) ProtoMessage() {}
 
 func (x *OrphanReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[16]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1432,7 @@ func (x *OrphanReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrphanReplica.ProtoReflect.Descriptor instead.
 func (*OrphanReplica) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OrphanReplica) GetRangeId() uint64 {
@@ -1461,7 +1461,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[17]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1473,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[17]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1486,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeartbeatResponse) GetNodes() []*NodeInfo {
@@ -1526,7 +1526,7 @@ type TimestampsRequest struct {
 
 func (x *TimestampsRequest) Reset() {
 	*x = TimestampsRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[18]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1538,7 @@ func (x *TimestampsRequest) String() string {
 func (*TimestampsRequest) ProtoMessage() {}
 
 func (x *TimestampsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[18]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1551,7 @@ func (x *TimestampsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimestampsRequest.ProtoReflect.Descriptor instead.
 func (*TimestampsRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TimestampsRequest) GetCount() uint32 {
@@ -1570,7 +1570,7 @@ type TimestampsResponse struct {
 
 func (x *TimestampsResponse) Reset() {
 	*x = TimestampsResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[19]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1582,7 @@ func (x *TimestampsResponse) String() string {
 func (*TimestampsResponse) ProtoMessage() {}
 
 func (x *TimestampsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[19]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1595,7 @@ func (x *TimestampsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimestampsResponse.ProtoReflect.Descriptor instead.
 func (*TimestampsResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TimestampsResponse) GetFirst() uint64 {
@@ -1615,7 +1615,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[20]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1627,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[20]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1640,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LookupRequest) GetStart() []byte {
@@ -1659,7 +1659,7 @@ func (x *LookupRequest) GetLimit() uint32 {
 
 type RangeLocation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Descriptor_   *Descriptor            `protobuf:"bytes,1,opt,name=descriptor,proto3" json:"descriptor,omitempty"`
+	Desc          *Descriptor            `protobuf:"bytes,1,opt,name=desc,proto3" json:"desc,omitempty"`
 	LeaderStore   uint64                 `protobuf:"varint,2,opt,name=leader_store,json=leaderStore,proto3" json:"leader_store,omitempty"`
 	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1668,7 +1668,7 @@ type RangeLocation struct {
 
 func (x *RangeLocation) Reset() {
 	*x = RangeLocation{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[21]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1680,7 @@ func (x *RangeLocation) String() string {
 func (*RangeLocation) ProtoMessage() {}
 
 func (x *RangeLocation) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[21]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,12 +1693,12 @@ func (x *RangeLocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeLocation.ProtoReflect.Descriptor instead.
 func (*RangeLocation) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *RangeLocation) GetDescriptor_() *Descriptor {
+func (x *RangeLocation) GetDesc() *Descriptor {
 	if x != nil {
-		return x.Descriptor_
+		return x.Desc
 	}
 	return nil
 }
@@ -1728,7 +1728,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[22]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1740,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[22]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1753,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LookupResponse) GetRanges() []*RangeLocation {
@@ -1786,7 +1786,7 @@ type AllocateIdsRequest struct {
 
 func (x *AllocateIdsRequest) Reset() {
 	*x = AllocateIdsRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[23]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1798,7 @@ func (x *AllocateIdsRequest) String() string {
 func (*AllocateIdsRequest) ProtoMessage() {}
 
 func (x *AllocateIdsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[23]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1811,7 @@ func (x *AllocateIdsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateIdsRequest.ProtoReflect.Descriptor instead.
 func (*AllocateIdsRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AllocateIdsRequest) GetCount() uint32 {
@@ -1830,7 +1830,7 @@ type AllocateIdsResponse struct {
 
 func (x *AllocateIdsResponse) Reset() {
 	*x = AllocateIdsResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[24]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1842,7 @@ func (x *AllocateIdsResponse) String() string {
 func (*AllocateIdsResponse) ProtoMessage() {}
 
 func (x *AllocateIdsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[24]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1855,7 @@ func (x *AllocateIdsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateIdsResponse.ProtoReflect.Descriptor instead.
 func (*AllocateIdsResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AllocateIdsResponse) GetFirst() uint64 {
@@ -1873,7 +1873,7 @@ type ClusterViewRequest struct {
 
 func (x *ClusterViewRequest) Reset() {
 	*x = ClusterViewRequest{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[25]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1885,7 @@ func (x *ClusterViewRequest) String() string {
 func (*ClusterViewRequest) ProtoMessage() {}
 
 func (x *ClusterViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[25]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1898,7 @@ func (x *ClusterViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterViewRequest.ProtoReflect.Descriptor instead.
 func (*ClusterViewRequest) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 type StoreStatus struct {
@@ -1917,7 +1917,7 @@ type StoreStatus struct {
 
 func (x *StoreStatus) Reset() {
 	*x = StoreStatus{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[26]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +1929,7 @@ func (x *StoreStatus) String() string {
 func (*StoreStatus) ProtoMessage() {}
 
 func (x *StoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[26]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +1942,7 @@ func (x *StoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreStatus.ProtoReflect.Descriptor instead.
 func (*StoreStatus) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StoreStatus) GetStore() *StoreInfo {
@@ -2012,7 +2012,7 @@ type RangeStatus struct {
 
 func (x *RangeStatus) Reset() {
 	*x = RangeStatus{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[27]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2024,7 @@ func (x *RangeStatus) String() string {
 func (*RangeStatus) ProtoMessage() {}
 
 func (x *RangeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[27]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2037,7 @@ func (x *RangeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeStatus.ProtoReflect.Descriptor instead.
 func (*RangeStatus) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RangeStatus) GetRange() *RangeHeartbeat {
@@ -2074,7 +2074,7 @@ type ClusterViewResponse struct {
 
 func (x *ClusterViewResponse) Reset() {
 	*x = ClusterViewResponse{}
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[28]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2086,7 @@ func (x *ClusterViewResponse) String() string {
 func (*ClusterViewResponse) ProtoMessage() {}
 
 func (x *ClusterViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vipkv_internal_v1_node_proto_msgTypes[28]
+	mi := &file_vipkv_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2099,7 @@ func (x *ClusterViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterViewResponse.ProtoReflect.Descriptor instead.
 func (*ClusterViewResponse) Descriptor() ([]byte, []int) {
-	return file_vipkv_internal_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_vipkv_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClusterViewResponse) GetClusterId() []byte {
@@ -2137,11 +2137,11 @@ func (x *ClusterViewResponse) GetProblems() []string {
 	return nil
 }
 
-var File_vipkv_internal_v1_node_proto protoreflect.FileDescriptor
+var File_vipkv_node_v1_node_proto protoreflect.FileDescriptor
 
-const file_vipkv_internal_v1_node_proto_rawDesc = "" +
+const file_vipkv_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x1cvipkv/internal/v1/node.proto\x12\x11vipkv.internal.v1\x1a!vipkv/internal/v1/raftstore.proto\x1a\x11vipkv/v1/kv.proto\x1a\x16vipkv/v1/streams.proto\"\a\n" +
+	"\x18vipkv/node/v1/node.proto\x12\rvipkv.node.v1\x1a\x1dvipkv/node/v1/raftstore.proto\x1a\x11vipkv/v1/kv.proto\x1a\x16vipkv/v1/streams.proto\"\a\n" +
 	"\x05Empty\"\xf3\x04\n" +
 	"\x0eExecuteRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\rR\x06tenant\x12\x19\n" +
@@ -2175,18 +2175,18 @@ const file_vipkv_internal_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"resume_key\x18\x02 \x01(\fR\tresumeKeyB\n" +
 	"\n" +
-	"\bresponse\"\xa2\x02\n" +
+	"\bresponse\"\x92\x02\n" +
 	"\x11AdminRangeRequest\x12\x19\n" +
-	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12.\n" +
-	"\x05epoch\x18\x02 \x01(\v2\x18.vipkv.internal.v1.EpochR\x05epoch\x12?\n" +
-	"\x06change\x18\x03 \x01(\v2%.vipkv.internal.v1.ChangeReplicasStepH\x00R\x06change\x12C\n" +
-	"\btransfer\x18\x04 \x01(\v2%.vipkv.internal.v1.TransferLeaderStepH\x00R\btransfer\x124\n" +
-	"\x05split\x18\x05 \x01(\v2\x1c.vipkv.internal.v1.SplitStepH\x00R\x05splitB\x06\n" +
-	"\x04step\"\xd6\x01\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12*\n" +
+	"\x05epoch\x18\x02 \x01(\v2\x14.vipkv.node.v1.EpochR\x05epoch\x12;\n" +
+	"\x06change\x18\x03 \x01(\v2!.vipkv.node.v1.ChangeReplicasStepH\x00R\x06change\x12?\n" +
+	"\btransfer\x18\x04 \x01(\v2!.vipkv.node.v1.TransferLeaderStepH\x00R\btransfer\x120\n" +
+	"\x05split\x18\x05 \x01(\v2\x18.vipkv.node.v1.SplitStepH\x00R\x05splitB\x06\n" +
+	"\x04step\"\xd2\x01\n" +
 	"\x12ChangeReplicasStep\x12*\n" +
 	"\x11add_learner_store\x18\x01 \x01(\x04R\x0faddLearnerStore\x124\n" +
-	"\x16remove_learner_replica\x18\x02 \x01(\x04R\x14removeLearnerReplica\x12=\n" +
-	"\venter_joint\x18\x03 \x01(\v2\x1c.vipkv.internal.v1.JointStepR\n" +
+	"\x16remove_learner_replica\x18\x02 \x01(\x04R\x14removeLearnerReplica\x129\n" +
+	"\venter_joint\x18\x03 \x01(\v2\x18.vipkv.node.v1.JointStepR\n" +
 	"enterJoint\x12\x1f\n" +
 	"\vleave_joint\x18\x04 \x01(\bR\n" +
 	"leaveJoint\"_\n" +
@@ -2197,17 +2197,15 @@ const file_vipkv_internal_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"to_replica\x18\x01 \x01(\x04R\ttoReplica\"\x1d\n" +
 	"\tSplitStep\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"S\n" +
-	"\x12AdminRangeResponse\x12=\n" +
-	"\n" +
-	"descriptor\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\n" +
-	"descriptor\"\xae\x02\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"C\n" +
+	"\x12AdminRangeResponse\x12-\n" +
+	"\x04desc\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04desc\"\xaa\x02\n" +
 	"\bNodeInfo\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x04R\x06nodeId\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\tR\rclientAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12!\n" +
-	"\fhttp_address\x18\x04 \x01(\tR\vhttpAddress\x12E\n" +
-	"\blocality\x18\x05 \x03(\v2).vipkv.internal.v1.NodeInfo.LocalityEntryR\blocality\x12\x18\n" +
+	"\fhttp_address\x18\x04 \x01(\tR\vhttpAddress\x12A\n" +
+	"\blocality\x18\x05 \x03(\v2%.vipkv.node.v1.NodeInfo.LocalityEntryR\blocality\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x1a;\n" +
 	"\rLocalityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -2216,155 +2214,151 @@ const file_vipkv_internal_v1_node_proto_rawDesc = "" +
 	"\bstore_id\x18\x01 \x01(\x04R\astoreId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\x04R\x06nodeId\x12\x1d\n" +
 	"\n" +
-	"boot_epoch\x18\x03 \x01(\x04R\tbootEpoch\">\n" +
-	"\vJoinRequest\x12/\n" +
-	"\x04node\x18\x01 \x01(\v2\x1b.vipkv.internal.v1.NodeInfoR\x04node\"a\n" +
+	"boot_epoch\x18\x03 \x01(\x04R\tbootEpoch\":\n" +
+	"\vJoinRequest\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.vipkv.node.v1.NodeInfoR\x04node\"a\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\x04R\x06nodeId\x12\x19\n" +
-	"\bstore_id\x18\x03 \x01(\x04R\astoreId\"\xd3\x01\n" +
-	"\x0eRangeHeartbeat\x12=\n" +
-	"\n" +
-	"descriptor\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\n" +
-	"descriptor\x12\x12\n" +
+	"\bstore_id\x18\x03 \x01(\x04R\astoreId\"\xbf\x01\n" +
+	"\x0eRangeHeartbeat\x12-\n" +
+	"\x04desc\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04desc\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12>\n" +
-	"\bprogress\x18\x05 \x03(\v2\".vipkv.internal.v1.ReplicaProgressR\bprogress\"\x90\x01\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12:\n" +
+	"\bprogress\x18\x05 \x03(\v2\x1e.vipkv.node.v1.ReplicaProgressR\bprogress\"\x90\x01\n" +
 	"\x0fReplicaProgress\x12\x1d\n" +
 	"\n" +
 	"replica_id\x18\x01 \x01(\x04R\treplicaId\x12\x14\n" +
 	"\x05match\x18\x02 \x01(\x04R\x05match\x12'\n" +
 	"\x0frecently_active\x18\x03 \x01(\bR\x0erecentlyActive\x12\x1f\n" +
 	"\vin_snapshot\x18\x04 \x01(\bR\n" +
-	"inSnapshot\"\xab\x03\n" +
-	"\x10HeartbeatRequest\x12/\n" +
-	"\x04node\x18\x01 \x01(\v2\x1b.vipkv.internal.v1.NodeInfoR\x04node\x122\n" +
-	"\x05store\x18\x02 \x01(\v2\x1c.vipkv.internal.v1.StoreInfoR\x05store\x12\x1d\n" +
+	"inSnapshot\"\x9b\x03\n" +
+	"\x10HeartbeatRequest\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.vipkv.node.v1.NodeInfoR\x04node\x12.\n" +
+	"\x05store\x18\x02 \x01(\v2\x18.vipkv.node.v1.StoreInfoR\x05store\x12\x1d\n" +
 	"\n" +
 	"used_bytes\x18\x03 \x01(\x04R\tusedBytes\x12%\n" +
 	"\x0ecapacity_bytes\x18\x04 \x01(\x04R\rcapacityBytes\x12'\n" +
 	"\x0favailable_bytes\x18\x05 \x01(\x04R\x0eavailableBytes\x12\x1a\n" +
-	"\breplicas\x18\x06 \x01(\rR\breplicas\x123\n" +
-	"\x03led\x18\a \x03(\v2!.vipkv.internal.v1.RangeHeartbeatR\x03led\x12:\n" +
-	"\aorphans\x18\b \x03(\v2 .vipkv.internal.v1.OrphanReplicaR\aorphans\x12\x1a\n" +
+	"\breplicas\x18\x06 \x01(\rR\breplicas\x12/\n" +
+	"\x03led\x18\a \x03(\v2\x1d.vipkv.node.v1.RangeHeartbeatR\x03led\x126\n" +
+	"\aorphans\x18\b \x03(\v2\x1c.vipkv.node.v1.OrphanReplicaR\aorphans\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x1a\n" +
 	"\bsequence\x18\n" +
 	" \x01(\x04R\bsequence\"I\n" +
 	"\rOrphanReplica\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x1d\n" +
 	"\n" +
-	"replica_id\x18\x02 \x01(\x04R\treplicaId\"\xdc\x01\n" +
-	"\x11HeartbeatResponse\x121\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x1b.vipkv.internal.v1.NodeInfoR\x05nodes\x12\"\n" +
-	"\rnode_of_store\x18\x02 \x03(\x04R\vnodeOfStore\x124\n" +
-	"\x04gone\x18\x03 \x03(\v2 .vipkv.internal.v1.OrphanReplicaR\x04gone\x12:\n" +
-	"\x05steps\x18\x04 \x03(\v2$.vipkv.internal.v1.AdminRangeRequestR\x05steps\")\n" +
+	"replica_id\x18\x02 \x01(\x04R\treplicaId\"\xd0\x01\n" +
+	"\x11HeartbeatResponse\x12-\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x17.vipkv.node.v1.NodeInfoR\x05nodes\x12\"\n" +
+	"\rnode_of_store\x18\x02 \x03(\x04R\vnodeOfStore\x120\n" +
+	"\x04gone\x18\x03 \x03(\v2\x1c.vipkv.node.v1.OrphanReplicaR\x04gone\x126\n" +
+	"\x05steps\x18\x04 \x03(\v2 .vipkv.node.v1.AdminRangeRequestR\x05steps\")\n" +
 	"\x11TimestampsRequest\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\"*\n" +
 	"\x12TimestampsResponse\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\";\n" +
 	"\rLookupRequest\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x85\x01\n" +
-	"\rRangeLocation\x12=\n" +
-	"\n" +
-	"descriptor\x18\x01 \x01(\v2\x1d.vipkv.internal.v1.DescriptorR\n" +
-	"descriptor\x12!\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"u\n" +
+	"\rRangeLocation\x12-\n" +
+	"\x04desc\x18\x01 \x01(\v2\x19.vipkv.node.v1.DescriptorR\x04desc\x12!\n" +
 	"\fleader_store\x18\x02 \x01(\x04R\vleaderStore\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\xa1\x01\n" +
-	"\x0eLookupResponse\x128\n" +
-	"\x06ranges\x18\x01 \x03(\v2 .vipkv.internal.v1.RangeLocationR\x06ranges\x121\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x1b.vipkv.internal.v1.NodeInfoR\x05nodes\x12\"\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\x99\x01\n" +
+	"\x0eLookupResponse\x124\n" +
+	"\x06ranges\x18\x01 \x03(\v2\x1c.vipkv.node.v1.RangeLocationR\x06ranges\x12-\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x17.vipkv.node.v1.NodeInfoR\x05nodes\x12\"\n" +
 	"\rnode_of_store\x18\x03 \x03(\x04R\vnodeOfStore\"*\n" +
 	"\x12AllocateIdsRequest\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\"+\n" +
 	"\x13AllocateIdsResponse\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\"\x14\n" +
-	"\x12ClusterViewRequest\"\xb9\x02\n" +
-	"\vStoreStatus\x122\n" +
-	"\x05store\x18\x01 \x01(\v2\x1c.vipkv.internal.v1.StoreInfoR\x05store\x12/\n" +
-	"\x04node\x18\x02 \x01(\v2\x1b.vipkv.internal.v1.NodeInfoR\x04node\x12\x14\n" +
+	"\x12ClusterViewRequest\"\xb1\x02\n" +
+	"\vStoreStatus\x12.\n" +
+	"\x05store\x18\x01 \x01(\v2\x18.vipkv.node.v1.StoreInfoR\x05store\x12+\n" +
+	"\x04node\x18\x02 \x01(\v2\x17.vipkv.node.v1.NodeInfoR\x04node\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x121\n" +
 	"\x15last_heartbeat_ms_ago\x18\x04 \x01(\x03R\x12lastHeartbeatMsAgo\x12\x1a\n" +
 	"\breplicas\x18\x05 \x01(\rR\breplicas\x12\x18\n" +
 	"\aleaders\x18\x06 \x01(\rR\aleaders\x12\x1d\n" +
 	"\n" +
 	"used_bytes\x18\a \x01(\x04R\tusedBytes\x12'\n" +
-	"\x0favailable_bytes\x18\b \x01(\x04R\x0eavailableBytes\"}\n" +
-	"\vRangeStatus\x127\n" +
-	"\x05range\x18\x01 \x01(\v2!.vipkv.internal.v1.RangeHeartbeatR\x05range\x12!\n" +
+	"\x0favailable_bytes\x18\b \x01(\x04R\x0eavailableBytes\"y\n" +
+	"\vRangeStatus\x123\n" +
+	"\x05range\x18\x01 \x01(\v2\x1d.vipkv.node.v1.RangeHeartbeatR\x05range\x12!\n" +
 	"\fleader_store\x18\x02 \x01(\x04R\vleaderStore\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"\xe1\x01\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"\xd9\x01\n" +
 	"\x13ClusterViewResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x1f\n" +
 	"\vdriver_node\x18\x02 \x01(\x04R\n" +
-	"driverNode\x126\n" +
-	"\x06stores\x18\x03 \x03(\v2\x1e.vipkv.internal.v1.StoreStatusR\x06stores\x126\n" +
-	"\x06ranges\x18\x04 \x03(\v2\x1e.vipkv.internal.v1.RangeStatusR\x06ranges\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems2\xa1\x01\n" +
-	"\x04Raft\x12D\n" +
-	"\bMessages\x12\x1c.vipkv.internal.v1.RaftBatch\x1a\x18.vipkv.internal.v1.Empty(\x01\x12S\n" +
-	"\bSnapshot\x12 .vipkv.internal.v1.SnapshotChunk\x1a#.vipkv.internal.v1.SnapshotResponse(\x012\xb5\x01\n" +
-	"\x06Ranges\x12P\n" +
-	"\aExecute\x12!.vipkv.internal.v1.ExecuteRequest\x1a\".vipkv.internal.v1.ExecuteResponse\x12Y\n" +
+	"driverNode\x122\n" +
+	"\x06stores\x18\x03 \x03(\v2\x1a.vipkv.node.v1.StoreStatusR\x06stores\x122\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x1a.vipkv.node.v1.RangeStatusR\x06ranges\x12\x1a\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems2\x91\x01\n" +
+	"\x04Raft\x12<\n" +
+	"\bMessages\x12\x18.vipkv.node.v1.RaftBatch\x1a\x14.vipkv.node.v1.Empty(\x01\x12K\n" +
+	"\bSnapshot\x12\x1c.vipkv.node.v1.SnapshotChunk\x1a\x1f.vipkv.node.v1.SnapshotResponse(\x012\xa5\x01\n" +
+	"\x06Ranges\x12H\n" +
+	"\aExecute\x12\x1d.vipkv.node.v1.ExecuteRequest\x1a\x1e.vipkv.node.v1.ExecuteResponse\x12Q\n" +
 	"\n" +
-	"AdminRange\x12$.vipkv.internal.v1.AdminRangeRequest\x1a%.vipkv.internal.v1.AdminRangeResponse2\x92\x04\n" +
-	"\tPlacement\x12G\n" +
-	"\x04Join\x12\x1e.vipkv.internal.v1.JoinRequest\x1a\x1f.vipkv.internal.v1.JoinResponse\x12V\n" +
-	"\tHeartbeat\x12#.vipkv.internal.v1.HeartbeatRequest\x1a$.vipkv.internal.v1.HeartbeatResponse\x12Y\n" +
+	"AdminRange\x12 .vipkv.node.v1.AdminRangeRequest\x1a!.vipkv.node.v1.AdminRangeResponse2\xe2\x03\n" +
+	"\tPlacement\x12?\n" +
+	"\x04Join\x12\x1a.vipkv.node.v1.JoinRequest\x1a\x1b.vipkv.node.v1.JoinResponse\x12N\n" +
+	"\tHeartbeat\x12\x1f.vipkv.node.v1.HeartbeatRequest\x1a .vipkv.node.v1.HeartbeatResponse\x12Q\n" +
 	"\n" +
-	"Timestamps\x12$.vipkv.internal.v1.TimestampsRequest\x1a%.vipkv.internal.v1.TimestampsResponse\x12M\n" +
-	"\x06Lookup\x12 .vipkv.internal.v1.LookupRequest\x1a!.vipkv.internal.v1.LookupResponse\x12\\\n" +
-	"\vAllocateIds\x12%.vipkv.internal.v1.AllocateIdsRequest\x1a&.vipkv.internal.v1.AllocateIdsResponse\x12\\\n" +
-	"\vClusterView\x12%.vipkv.internal.v1.ClusterViewRequest\x1a&.vipkv.internal.v1.ClusterViewResponseB;Z9github.com/vipkv/vipkv/proto/vipkv/internal/v1;internalpbb\x06proto3"
+	"Timestamps\x12 .vipkv.node.v1.TimestampsRequest\x1a!.vipkv.node.v1.TimestampsResponse\x12E\n" +
+	"\x06Lookup\x12\x1c.vipkv.node.v1.LookupRequest\x1a\x1d.vipkv.node.v1.LookupResponse\x12T\n" +
+	"\vAllocateIds\x12!.vipkv.node.v1.AllocateIdsRequest\x1a\".vipkv.node.v1.AllocateIdsResponse\x12T\n" +
+	"\vClusterView\x12!.vipkv.node.v1.ClusterViewRequest\x1a\".vipkv.node.v1.ClusterViewResponseB7Z5github.com/vipkv/vipkv/proto/vipkv/node/v1;internalpbb\x06proto3"
 
 var (
-	file_vipkv_internal_v1_node_proto_rawDescOnce sync.Once
-	file_vipkv_internal_v1_node_proto_rawDescData []byte
+	file_vipkv_node_v1_node_proto_rawDescOnce sync.Once
+	file_vipkv_node_v1_node_proto_rawDescData []byte
 )
 
-func file_vipkv_internal_v1_node_proto_rawDescGZIP() []byte {
-	file_vipkv_internal_v1_node_proto_rawDescOnce.Do(func() {
-		file_vipkv_internal_v1_node_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_node_proto_rawDesc), len(file_vipkv_internal_v1_node_proto_rawDesc)))
+func file_vipkv_node_v1_node_proto_rawDescGZIP() []byte {
+	file_vipkv_node_v1_node_proto_rawDescOnce.Do(func() {
+		file_vipkv_node_v1_node_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_node_proto_rawDesc), len(file_vipkv_node_v1_node_proto_rawDesc)))
 	})
-	return file_vipkv_internal_v1_node_proto_rawDescData
+	return file_vipkv_node_v1_node_proto_rawDescData
 }
 
-var file_vipkv_internal_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
-var file_vipkv_internal_v1_node_proto_goTypes = []any{
-	(*Empty)(nil),               // 0: vipkv.internal.v1.Empty
-	(*ExecuteRequest)(nil),      // 1: vipkv.internal.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),     // 2: vipkv.internal.v1.ExecuteResponse
-	(*AdminRangeRequest)(nil),   // 3: vipkv.internal.v1.AdminRangeRequest
-	(*ChangeReplicasStep)(nil),  // 4: vipkv.internal.v1.ChangeReplicasStep
-	(*JointStep)(nil),           // 5: vipkv.internal.v1.JointStep
-	(*TransferLeaderStep)(nil),  // 6: vipkv.internal.v1.TransferLeaderStep
-	(*SplitStep)(nil),           // 7: vipkv.internal.v1.SplitStep
-	(*AdminRangeResponse)(nil),  // 8: vipkv.internal.v1.AdminRangeResponse
-	(*NodeInfo)(nil),            // 9: vipkv.internal.v1.NodeInfo
-	(*StoreInfo)(nil),           // 10: vipkv.internal.v1.StoreInfo
-	(*JoinRequest)(nil),         // 11: vipkv.internal.v1.JoinRequest
-	(*JoinResponse)(nil),        // 12: vipkv.internal.v1.JoinResponse
-	(*RangeHeartbeat)(nil),      // 13: vipkv.internal.v1.RangeHeartbeat
-	(*ReplicaProgress)(nil),     // 14: vipkv.internal.v1.ReplicaProgress
-	(*HeartbeatRequest)(nil),    // 15: vipkv.internal.v1.HeartbeatRequest
-	(*OrphanReplica)(nil),       // 16: vipkv.internal.v1.OrphanReplica
-	(*HeartbeatResponse)(nil),   // 17: vipkv.internal.v1.HeartbeatResponse
-	(*TimestampsRequest)(nil),   // 18: vipkv.internal.v1.TimestampsRequest
-	(*TimestampsResponse)(nil),  // 19: vipkv.internal.v1.TimestampsResponse
-	(*LookupRequest)(nil),       // 20: vipkv.internal.v1.LookupRequest
-	(*RangeLocation)(nil),       // 21: vipkv.internal.v1.RangeLocation
-	(*LookupResponse)(nil),      // 22: vipkv.internal.v1.LookupResponse
-	(*AllocateIdsRequest)(nil),  // 23: vipkv.internal.v1.AllocateIdsRequest
-	(*AllocateIdsResponse)(nil), // 24: vipkv.internal.v1.AllocateIdsResponse
-	(*ClusterViewRequest)(nil),  // 25: vipkv.internal.v1.ClusterViewRequest
-	(*StoreStatus)(nil),         // 26: vipkv.internal.v1.StoreStatus
-	(*RangeStatus)(nil),         // 27: vipkv.internal.v1.RangeStatus
-	(*ClusterViewResponse)(nil), // 28: vipkv.internal.v1.ClusterViewResponse
-	nil,                         // 29: vipkv.internal.v1.NodeInfo.LocalityEntry
+var file_vipkv_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_vipkv_node_v1_node_proto_goTypes = []any{
+	(*Empty)(nil),               // 0: vipkv.node.v1.Empty
+	(*ExecuteRequest)(nil),      // 1: vipkv.node.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),     // 2: vipkv.node.v1.ExecuteResponse
+	(*AdminRangeRequest)(nil),   // 3: vipkv.node.v1.AdminRangeRequest
+	(*ChangeReplicasStep)(nil),  // 4: vipkv.node.v1.ChangeReplicasStep
+	(*JointStep)(nil),           // 5: vipkv.node.v1.JointStep
+	(*TransferLeaderStep)(nil),  // 6: vipkv.node.v1.TransferLeaderStep
+	(*SplitStep)(nil),           // 7: vipkv.node.v1.SplitStep
+	(*AdminRangeResponse)(nil),  // 8: vipkv.node.v1.AdminRangeResponse
+	(*NodeInfo)(nil),            // 9: vipkv.node.v1.NodeInfo
+	(*StoreInfo)(nil),           // 10: vipkv.node.v1.StoreInfo
+	(*JoinRequest)(nil),         // 11: vipkv.node.v1.JoinRequest
+	(*JoinResponse)(nil),        // 12: vipkv.node.v1.JoinResponse
+	(*RangeHeartbeat)(nil),      // 13: vipkv.node.v1.RangeHeartbeat
+	(*ReplicaProgress)(nil),     // 14: vipkv.node.v1.ReplicaProgress
+	(*HeartbeatRequest)(nil),    // 15: vipkv.node.v1.HeartbeatRequest
+	(*OrphanReplica)(nil),       // 16: vipkv.node.v1.OrphanReplica
+	(*HeartbeatResponse)(nil),   // 17: vipkv.node.v1.HeartbeatResponse
+	(*TimestampsRequest)(nil),   // 18: vipkv.node.v1.TimestampsRequest
+	(*TimestampsResponse)(nil),  // 19: vipkv.node.v1.TimestampsResponse
+	(*LookupRequest)(nil),       // 20: vipkv.node.v1.LookupRequest
+	(*RangeLocation)(nil),       // 21: vipkv.node.v1.RangeLocation
+	(*LookupResponse)(nil),      // 22: vipkv.node.v1.LookupResponse
+	(*AllocateIdsRequest)(nil),  // 23: vipkv.node.v1.AllocateIdsRequest
+	(*AllocateIdsResponse)(nil), // 24: vipkv.node.v1.AllocateIdsResponse
+	(*ClusterViewRequest)(nil),  // 25: vipkv.node.v1.ClusterViewRequest
+	(*StoreStatus)(nil),         // 26: vipkv.node.v1.StoreStatus
+	(*RangeStatus)(nil),         // 27: vipkv.node.v1.RangeStatus
+	(*ClusterViewResponse)(nil), // 28: vipkv.node.v1.ClusterViewResponse
+	nil,                         // 29: vipkv.node.v1.NodeInfo.LocalityEntry
 	(*v1.GetRequest)(nil),       // 30: vipkv.v1.GetRequest
 	(*v1.BatchGetRequest)(nil),  // 31: vipkv.v1.BatchGetRequest
 	(*v1.ScanRequest)(nil),      // 32: vipkv.v1.ScanRequest
@@ -2385,78 +2379,78 @@ var file_vipkv_internal_v1_node_proto_goTypes = []any{
 	(*v1.ReadResponse)(nil),     // 47: vipkv.v1.ReadResponse
 	(*v1.TruncateResponse)(nil), // 48: vipkv.v1.TruncateResponse
 	(*v1.HeadResponse)(nil),     // 49: vipkv.v1.HeadResponse
-	(*Epoch)(nil),               // 50: vipkv.internal.v1.Epoch
-	(*Descriptor)(nil),          // 51: vipkv.internal.v1.Descriptor
-	(*RaftBatch)(nil),           // 52: vipkv.internal.v1.RaftBatch
-	(*SnapshotChunk)(nil),       // 53: vipkv.internal.v1.SnapshotChunk
-	(*SnapshotResponse)(nil),    // 54: vipkv.internal.v1.SnapshotResponse
+	(*Epoch)(nil),               // 50: vipkv.node.v1.Epoch
+	(*Descriptor)(nil),          // 51: vipkv.node.v1.Descriptor
+	(*RaftBatch)(nil),           // 52: vipkv.node.v1.RaftBatch
+	(*SnapshotChunk)(nil),       // 53: vipkv.node.v1.SnapshotChunk
+	(*SnapshotResponse)(nil),    // 54: vipkv.node.v1.SnapshotResponse
 }
-var file_vipkv_internal_v1_node_proto_depIdxs = []int32{
-	30, // 0: vipkv.internal.v1.ExecuteRequest.get:type_name -> vipkv.v1.GetRequest
-	31, // 1: vipkv.internal.v1.ExecuteRequest.batch_get:type_name -> vipkv.v1.BatchGetRequest
-	32, // 2: vipkv.internal.v1.ExecuteRequest.scan:type_name -> vipkv.v1.ScanRequest
-	33, // 3: vipkv.internal.v1.ExecuteRequest.put:type_name -> vipkv.v1.PutRequest
-	34, // 4: vipkv.internal.v1.ExecuteRequest.delete:type_name -> vipkv.v1.DeleteRequest
-	35, // 5: vipkv.internal.v1.ExecuteRequest.commit:type_name -> vipkv.v1.CommitRequest
-	36, // 6: vipkv.internal.v1.ExecuteRequest.append:type_name -> vipkv.v1.AppendRequest
-	37, // 7: vipkv.internal.v1.ExecuteRequest.read:type_name -> vipkv.v1.ReadRequest
-	38, // 8: vipkv.internal.v1.ExecuteRequest.truncate:type_name -> vipkv.v1.TruncateRequest
-	39, // 9: vipkv.internal.v1.ExecuteRequest.head:type_name -> vipkv.v1.HeadRequest
-	40, // 10: vipkv.internal.v1.ExecuteResponse.get:type_name -> vipkv.v1.GetResponse
-	41, // 11: vipkv.internal.v1.ExecuteResponse.batch_get:type_name -> vipkv.v1.BatchGetResponse
-	42, // 12: vipkv.internal.v1.ExecuteResponse.scan:type_name -> vipkv.v1.ScanResponse
-	43, // 13: vipkv.internal.v1.ExecuteResponse.put:type_name -> vipkv.v1.PutResponse
-	44, // 14: vipkv.internal.v1.ExecuteResponse.delete:type_name -> vipkv.v1.DeleteResponse
-	45, // 15: vipkv.internal.v1.ExecuteResponse.commit:type_name -> vipkv.v1.CommitResponse
-	46, // 16: vipkv.internal.v1.ExecuteResponse.append:type_name -> vipkv.v1.AppendResponse
-	47, // 17: vipkv.internal.v1.ExecuteResponse.read:type_name -> vipkv.v1.ReadResponse
-	48, // 18: vipkv.internal.v1.ExecuteResponse.truncate:type_name -> vipkv.v1.TruncateResponse
-	49, // 19: vipkv.internal.v1.ExecuteResponse.head:type_name -> vipkv.v1.HeadResponse
-	50, // 20: vipkv.internal.v1.AdminRangeRequest.epoch:type_name -> vipkv.internal.v1.Epoch
-	4,  // 21: vipkv.internal.v1.AdminRangeRequest.change:type_name -> vipkv.internal.v1.ChangeReplicasStep
-	6,  // 22: vipkv.internal.v1.AdminRangeRequest.transfer:type_name -> vipkv.internal.v1.TransferLeaderStep
-	7,  // 23: vipkv.internal.v1.AdminRangeRequest.split:type_name -> vipkv.internal.v1.SplitStep
-	5,  // 24: vipkv.internal.v1.ChangeReplicasStep.enter_joint:type_name -> vipkv.internal.v1.JointStep
-	51, // 25: vipkv.internal.v1.AdminRangeResponse.descriptor:type_name -> vipkv.internal.v1.Descriptor
-	29, // 26: vipkv.internal.v1.NodeInfo.locality:type_name -> vipkv.internal.v1.NodeInfo.LocalityEntry
-	9,  // 27: vipkv.internal.v1.JoinRequest.node:type_name -> vipkv.internal.v1.NodeInfo
-	51, // 28: vipkv.internal.v1.RangeHeartbeat.descriptor:type_name -> vipkv.internal.v1.Descriptor
-	14, // 29: vipkv.internal.v1.RangeHeartbeat.progress:type_name -> vipkv.internal.v1.ReplicaProgress
-	9,  // 30: vipkv.internal.v1.HeartbeatRequest.node:type_name -> vipkv.internal.v1.NodeInfo
-	10, // 31: vipkv.internal.v1.HeartbeatRequest.store:type_name -> vipkv.internal.v1.StoreInfo
-	13, // 32: vipkv.internal.v1.HeartbeatRequest.led:type_name -> vipkv.internal.v1.RangeHeartbeat
-	16, // 33: vipkv.internal.v1.HeartbeatRequest.orphans:type_name -> vipkv.internal.v1.OrphanReplica
-	9,  // 34: vipkv.internal.v1.HeartbeatResponse.nodes:type_name -> vipkv.internal.v1.NodeInfo
-	16, // 35: vipkv.internal.v1.HeartbeatResponse.gone:type_name -> vipkv.internal.v1.OrphanReplica
-	3,  // 36: vipkv.internal.v1.HeartbeatResponse.steps:type_name -> vipkv.internal.v1.AdminRangeRequest
-	51, // 37: vipkv.internal.v1.RangeLocation.descriptor:type_name -> vipkv.internal.v1.Descriptor
-	21, // 38: vipkv.internal.v1.LookupResponse.ranges:type_name -> vipkv.internal.v1.RangeLocation
-	9,  // 39: vipkv.internal.v1.LookupResponse.nodes:type_name -> vipkv.internal.v1.NodeInfo
-	10, // 40: vipkv.internal.v1.StoreStatus.store:type_name -> vipkv.internal.v1.StoreInfo
-	9,  // 41: vipkv.internal.v1.StoreStatus.node:type_name -> vipkv.internal.v1.NodeInfo
-	13, // 42: vipkv.internal.v1.RangeStatus.range:type_name -> vipkv.internal.v1.RangeHeartbeat
-	26, // 43: vipkv.internal.v1.ClusterViewResponse.stores:type_name -> vipkv.internal.v1.StoreStatus
-	27, // 44: vipkv.internal.v1.ClusterViewResponse.ranges:type_name -> vipkv.internal.v1.RangeStatus
-	52, // 45: vipkv.internal.v1.Raft.Messages:input_type -> vipkv.internal.v1.RaftBatch
-	53, // 46: vipkv.internal.v1.Raft.Snapshot:input_type -> vipkv.internal.v1.SnapshotChunk
-	1,  // 47: vipkv.internal.v1.Ranges.Execute:input_type -> vipkv.internal.v1.ExecuteRequest
-	3,  // 48: vipkv.internal.v1.Ranges.AdminRange:input_type -> vipkv.internal.v1.AdminRangeRequest
-	11, // 49: vipkv.internal.v1.Placement.Join:input_type -> vipkv.internal.v1.JoinRequest
-	15, // 50: vipkv.internal.v1.Placement.Heartbeat:input_type -> vipkv.internal.v1.HeartbeatRequest
-	18, // 51: vipkv.internal.v1.Placement.Timestamps:input_type -> vipkv.internal.v1.TimestampsRequest
-	20, // 52: vipkv.internal.v1.Placement.Lookup:input_type -> vipkv.internal.v1.LookupRequest
-	23, // 53: vipkv.internal.v1.Placement.AllocateIds:input_type -> vipkv.internal.v1.AllocateIdsRequest
-	25, // 54: vipkv.internal.v1.Placement.ClusterView:input_type -> vipkv.internal.v1.ClusterViewRequest
-	0,  // 55: vipkv.internal.v1.Raft.Messages:output_type -> vipkv.internal.v1.Empty
-	54, // 56: vipkv.internal.v1.Raft.Snapshot:output_type -> vipkv.internal.v1.SnapshotResponse
-	2,  // 57: vipkv.internal.v1.Ranges.Execute:output_type -> vipkv.internal.v1.ExecuteResponse
-	8,  // 58: vipkv.internal.v1.Ranges.AdminRange:output_type -> vipkv.internal.v1.AdminRangeResponse
-	12, // 59: vipkv.internal.v1.Placement.Join:output_type -> vipkv.internal.v1.JoinResponse
-	17, // 60: vipkv.internal.v1.Placement.Heartbeat:output_type -> vipkv.internal.v1.HeartbeatResponse
-	19, // 61: vipkv.internal.v1.Placement.Timestamps:output_type -> vipkv.internal.v1.TimestampsResponse
-	22, // 62: vipkv.internal.v1.Placement.Lookup:output_type -> vipkv.internal.v1.LookupResponse
-	24, // 63: vipkv.internal.v1.Placement.AllocateIds:output_type -> vipkv.internal.v1.AllocateIdsResponse
-	28, // 64: vipkv.internal.v1.Placement.ClusterView:output_type -> vipkv.internal.v1.ClusterViewResponse
+var file_vipkv_node_v1_node_proto_depIdxs = []int32{
+	30, // 0: vipkv.node.v1.ExecuteRequest.get:type_name -> vipkv.v1.GetRequest
+	31, // 1: vipkv.node.v1.ExecuteRequest.batch_get:type_name -> vipkv.v1.BatchGetRequest
+	32, // 2: vipkv.node.v1.ExecuteRequest.scan:type_name -> vipkv.v1.ScanRequest
+	33, // 3: vipkv.node.v1.ExecuteRequest.put:type_name -> vipkv.v1.PutRequest
+	34, // 4: vipkv.node.v1.ExecuteRequest.delete:type_name -> vipkv.v1.DeleteRequest
+	35, // 5: vipkv.node.v1.ExecuteRequest.commit:type_name -> vipkv.v1.CommitRequest
+	36, // 6: vipkv.node.v1.ExecuteRequest.append:type_name -> vipkv.v1.AppendRequest
+	37, // 7: vipkv.node.v1.ExecuteRequest.read:type_name -> vipkv.v1.ReadRequest
+	38, // 8: vipkv.node.v1.ExecuteRequest.truncate:type_name -> vipkv.v1.TruncateRequest
+	39, // 9: vipkv.node.v1.ExecuteRequest.head:type_name -> vipkv.v1.HeadRequest
+	40, // 10: vipkv.node.v1.ExecuteResponse.get:type_name -> vipkv.v1.GetResponse
+	41, // 11: vipkv.node.v1.ExecuteResponse.batch_get:type_name -> vipkv.v1.BatchGetResponse
+	42, // 12: vipkv.node.v1.ExecuteResponse.scan:type_name -> vipkv.v1.ScanResponse
+	43, // 13: vipkv.node.v1.ExecuteResponse.put:type_name -> vipkv.v1.PutResponse
+	44, // 14: vipkv.node.v1.ExecuteResponse.delete:type_name -> vipkv.v1.DeleteResponse
+	45, // 15: vipkv.node.v1.ExecuteResponse.commit:type_name -> vipkv.v1.CommitResponse
+	46, // 16: vipkv.node.v1.ExecuteResponse.append:type_name -> vipkv.v1.AppendResponse
+	47, // 17: vipkv.node.v1.ExecuteResponse.read:type_name -> vipkv.v1.ReadResponse
+	48, // 18: vipkv.node.v1.ExecuteResponse.truncate:type_name -> vipkv.v1.TruncateResponse
+	49, // 19: vipkv.node.v1.ExecuteResponse.head:type_name -> vipkv.v1.HeadResponse
+	50, // 20: vipkv.node.v1.AdminRangeRequest.epoch:type_name -> vipkv.node.v1.Epoch
+	4,  // 21: vipkv.node.v1.AdminRangeRequest.change:type_name -> vipkv.node.v1.ChangeReplicasStep
+	6,  // 22: vipkv.node.v1.AdminRangeRequest.transfer:type_name -> vipkv.node.v1.TransferLeaderStep
+	7,  // 23: vipkv.node.v1.AdminRangeRequest.split:type_name -> vipkv.node.v1.SplitStep
+	5,  // 24: vipkv.node.v1.ChangeReplicasStep.enter_joint:type_name -> vipkv.node.v1.JointStep
+	51, // 25: vipkv.node.v1.AdminRangeResponse.desc:type_name -> vipkv.node.v1.Descriptor
+	29, // 26: vipkv.node.v1.NodeInfo.locality:type_name -> vipkv.node.v1.NodeInfo.LocalityEntry
+	9,  // 27: vipkv.node.v1.JoinRequest.node:type_name -> vipkv.node.v1.NodeInfo
+	51, // 28: vipkv.node.v1.RangeHeartbeat.desc:type_name -> vipkv.node.v1.Descriptor
+	14, // 29: vipkv.node.v1.RangeHeartbeat.progress:type_name -> vipkv.node.v1.ReplicaProgress
+	9,  // 30: vipkv.node.v1.HeartbeatRequest.node:type_name -> vipkv.node.v1.NodeInfo
+	10, // 31: vipkv.node.v1.HeartbeatRequest.store:type_name -> vipkv.node.v1.StoreInfo
+	13, // 32: vipkv.node.v1.HeartbeatRequest.led:type_name -> vipkv.node.v1.RangeHeartbeat
+	16, // 33: vipkv.node.v1.HeartbeatRequest.orphans:type_name -> vipkv.node.v1.OrphanReplica
+	9,  // 34: vipkv.node.v1.HeartbeatResponse.nodes:type_name -> vipkv.node.v1.NodeInfo
+	16, // 35: vipkv.node.v1.HeartbeatResponse.gone:type_name -> vipkv.node.v1.OrphanReplica
+	3,  // 36: vipkv.node.v1.HeartbeatResponse.steps:type_name -> vipkv.node.v1.AdminRangeRequest
+	51, // 37: vipkv.node.v1.RangeLocation.desc:type_name -> vipkv.node.v1.Descriptor
+	21, // 38: vipkv.node.v1.LookupResponse.ranges:type_name -> vipkv.node.v1.RangeLocation
+	9,  // 39: vipkv.node.v1.LookupResponse.nodes:type_name -> vipkv.node.v1.NodeInfo
+	10, // 40: vipkv.node.v1.StoreStatus.store:type_name -> vipkv.node.v1.StoreInfo
+	9,  // 41: vipkv.node.v1.StoreStatus.node:type_name -> vipkv.node.v1.NodeInfo
+	13, // 42: vipkv.node.v1.RangeStatus.range:type_name -> vipkv.node.v1.RangeHeartbeat
+	26, // 43: vipkv.node.v1.ClusterViewResponse.stores:type_name -> vipkv.node.v1.StoreStatus
+	27, // 44: vipkv.node.v1.ClusterViewResponse.ranges:type_name -> vipkv.node.v1.RangeStatus
+	52, // 45: vipkv.node.v1.Raft.Messages:input_type -> vipkv.node.v1.RaftBatch
+	53, // 46: vipkv.node.v1.Raft.Snapshot:input_type -> vipkv.node.v1.SnapshotChunk
+	1,  // 47: vipkv.node.v1.Ranges.Execute:input_type -> vipkv.node.v1.ExecuteRequest
+	3,  // 48: vipkv.node.v1.Ranges.AdminRange:input_type -> vipkv.node.v1.AdminRangeRequest
+	11, // 49: vipkv.node.v1.Placement.Join:input_type -> vipkv.node.v1.JoinRequest
+	15, // 50: vipkv.node.v1.Placement.Heartbeat:input_type -> vipkv.node.v1.HeartbeatRequest
+	18, // 51: vipkv.node.v1.Placement.Timestamps:input_type -> vipkv.node.v1.TimestampsRequest
+	20, // 52: vipkv.node.v1.Placement.Lookup:input_type -> vipkv.node.v1.LookupRequest
+	23, // 53: vipkv.node.v1.Placement.AllocateIds:input_type -> vipkv.node.v1.AllocateIdsRequest
+	25, // 54: vipkv.node.v1.Placement.ClusterView:input_type -> vipkv.node.v1.ClusterViewRequest
+	0,  // 55: vipkv.node.v1.Raft.Messages:output_type -> vipkv.node.v1.Empty
+	54, // 56: vipkv.node.v1.Raft.Snapshot:output_type -> vipkv.node.v1.SnapshotResponse
+	2,  // 57: vipkv.node.v1.Ranges.Execute:output_type -> vipkv.node.v1.ExecuteResponse
+	8,  // 58: vipkv.node.v1.Ranges.AdminRange:output_type -> vipkv.node.v1.AdminRangeResponse
+	12, // 59: vipkv.node.v1.Placement.Join:output_type -> vipkv.node.v1.JoinResponse
+	17, // 60: vipkv.node.v1.Placement.Heartbeat:output_type -> vipkv.node.v1.HeartbeatResponse
+	19, // 61: vipkv.node.v1.Placement.Timestamps:output_type -> vipkv.node.v1.TimestampsResponse
+	22, // 62: vipkv.node.v1.Placement.Lookup:output_type -> vipkv.node.v1.LookupResponse
+	24, // 63: vipkv.node.v1.Placement.AllocateIds:output_type -> vipkv.node.v1.AllocateIdsResponse
+	28, // 64: vipkv.node.v1.Placement.ClusterView:output_type -> vipkv.node.v1.ClusterViewResponse
 	55, // [55:65] is the sub-list for method output_type
 	45, // [45:55] is the sub-list for method input_type
 	45, // [45:45] is the sub-list for extension type_name
@@ -2464,13 +2458,13 @@ var file_vipkv_internal_v1_node_proto_depIdxs = []int32{
 	0,  // [0:45] is the sub-list for field type_name
 }
 
-func init() { file_vipkv_internal_v1_node_proto_init() }
-func file_vipkv_internal_v1_node_proto_init() {
-	if File_vipkv_internal_v1_node_proto != nil {
+func init() { file_vipkv_node_v1_node_proto_init() }
+func file_vipkv_node_v1_node_proto_init() {
+	if File_vipkv_node_v1_node_proto != nil {
 		return
 	}
-	file_vipkv_internal_v1_raftstore_proto_init()
-	file_vipkv_internal_v1_node_proto_msgTypes[1].OneofWrappers = []any{
+	file_vipkv_node_v1_raftstore_proto_init()
+	file_vipkv_node_v1_node_proto_msgTypes[1].OneofWrappers = []any{
 		(*ExecuteRequest_Get)(nil),
 		(*ExecuteRequest_BatchGet)(nil),
 		(*ExecuteRequest_Scan)(nil),
@@ -2482,7 +2476,7 @@ func file_vipkv_internal_v1_node_proto_init() {
 		(*ExecuteRequest_Truncate)(nil),
 		(*ExecuteRequest_Head)(nil),
 	}
-	file_vipkv_internal_v1_node_proto_msgTypes[2].OneofWrappers = []any{
+	file_vipkv_node_v1_node_proto_msgTypes[2].OneofWrappers = []any{
 		(*ExecuteResponse_Get)(nil),
 		(*ExecuteResponse_BatchGet)(nil),
 		(*ExecuteResponse_Scan)(nil),
@@ -2494,7 +2488,7 @@ func file_vipkv_internal_v1_node_proto_init() {
 		(*ExecuteResponse_Truncate)(nil),
 		(*ExecuteResponse_Head)(nil),
 	}
-	file_vipkv_internal_v1_node_proto_msgTypes[3].OneofWrappers = []any{
+	file_vipkv_node_v1_node_proto_msgTypes[3].OneofWrappers = []any{
 		(*AdminRangeRequest_Change)(nil),
 		(*AdminRangeRequest_Transfer)(nil),
 		(*AdminRangeRequest_Split)(nil),
@@ -2503,17 +2497,17 @@ func file_vipkv_internal_v1_node_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_internal_v1_node_proto_rawDesc), len(file_vipkv_internal_v1_node_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_node_v1_node_proto_rawDesc), len(file_vipkv_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
-		GoTypes:           file_vipkv_internal_v1_node_proto_goTypes,
-		DependencyIndexes: file_vipkv_internal_v1_node_proto_depIdxs,
-		MessageInfos:      file_vipkv_internal_v1_node_proto_msgTypes,
+		GoTypes:           file_vipkv_node_v1_node_proto_goTypes,
+		DependencyIndexes: file_vipkv_node_v1_node_proto_depIdxs,
+		MessageInfos:      file_vipkv_node_v1_node_proto_msgTypes,
 	}.Build()
-	File_vipkv_internal_v1_node_proto = out.File
-	file_vipkv_internal_v1_node_proto_goTypes = nil
-	file_vipkv_internal_v1_node_proto_depIdxs = nil
+	File_vipkv_node_v1_node_proto = out.File
+	file_vipkv_node_v1_node_proto_goTypes = nil
+	file_vipkv_node_v1_node_proto_depIdxs = nil
 }

@@ -1,0 +1,43 @@
+// Package fault holds the seeded bugs (mutants) by which the simulator and the checkers are themselves tested. In a
+// build without the tag `chaos` every question answers a constant false, so the compiler removes the bug; a test
+// asserts that the release binary holds no symbol of this package. With the tag, at most one mutant is on: the one that
+// Enable named. The list in this file is the registry: a mutant without a row does not exist.
+package fault
+
+// Name is the name of a mutant.
+type Name string
+
+// The mutants.
+const (
+	// SkipLogSync acknowledges log writes that are not on the disk.
+	SkipLogSync Name = "skip-log-sync"
+	// SkipEpochCheck applies commands that were evaluated under another epoch.
+	SkipEpochCheck Name = "skip-epoch-check"
+	// SkipTermCheck applies commands that were evaluated in another term.
+	SkipTermCheck Name = "skip-term-check"
+	// AppliedIndexApart writes the applied index in a batch after the one that has the effects.
+	AppliedIndexApart Name = "applied-index-apart"
+	// TruncatePastApplied cuts the log past the applied index.
+	TruncatePastApplied Name = "truncate-past-applied"
+	// SnapshotInTwoSteps installs a range snapshot's data first and the range's local state in a step after it.
+	SnapshotInTwoSteps Name = "snapshot-in-two-steps"
+)
+
+// Mutant is a row of the registry.
+type Mutant struct {
+	Name   Name
+	Breaks string // the invariant
+	Killer string // the checker that must see it
+}
+
+// Registry lists all mutants.
+func Registry() []Mutant {
+	return []Mutant{
+		{SkipLogSync, "I1: what is acknowledged is on the disk", "acknowledged writes survive"},
+		{SkipEpochCheck, "a command takes effect only under the epoch of its evaluation", "linearizability, spans"},
+		{SkipTermCheck, "a command takes effect only in the term of its evaluation", "linearizability"},
+		{AppliedIndexApart, "I1: the applied index is in the batch of the effects", "replica equality"},
+		{TruncatePastApplied, "I2: a truncation never passes the applied index", "boot, acknowledged writes survive"},
+		{SnapshotInTwoSteps, "I3: a range snapshot is installed in one step", "boot, replica equality"},
+	}
+}
