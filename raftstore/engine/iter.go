@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/vipkv/vipkv/proto/keys"
+	"github.com/vipkv/vipkv/proto/storage"
+)
+
+func iterOptions(o storage.IterOptions) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: o.Lower, UpperBound: o.Upper, PointKeyFilters: timeFilter(o)}
+}
+
+// pebbleIter is a storage.Iter. The value is read by the move, not by Item, so that a block that cannot be read ends
+// the iteration and is never taken for an empty value.
+type pebbleIter struct {
+	it       *pebble.Iterator
+	valid    bool
+	stepNext bool // NextPrefix must seek: Pebble's needs an upper bound without a suffix and a forward position
+	reverse  bool
+	value    []byte
+	err      error
+	seek     []byte // scratch
+}
+
+func newPebbleIter(it *pebble.Iterator, o storage.IterOptions) *pebbleIter {
+	return &pebbleIter{it: it, stepNext: keys.Split(o.Upper) != len(o.Upper)}
+}
+
+// at ends a move.
+func (i *pebbleIter) at(ok, reverse bool) bool {
+	i.valid, i.reverse, i.value = ok && i.err == nil, reverse, nil
+	if i.valid {
+		v, err := i.it.ValueAndErr()
+		if err != nil {
+			i.err, i.valid = err, false
+		}
+		i.value = v
+	}
+	return i.valid
+}
+
+func (i *pebbleIter) SeekGE(key []byte) bool { return i.at(i.it.SeekGE(key), false) }
+func (i *pebbleIter) SeekLT(key []byte) bool { return i.at(i.it.SeekLT(key), true) }
+func (i *pebbleIter) Next() bool             { return i.valid && i.at(i.it.Next(), false) }
+func (i *pebbleIter) Prev() bool             { return i.valid && i.at(i.it.Prev(), true) }
+
+func (i *pebbleIter) NextPrefix() bool {
+	if !i.valid {
+		return false
+	}
+	if i.stepNext || i.reverse {
+		k := i.it.Key()
+		i.seek = immediateSuccessor(i.seek[:0], k[:keys.Split(k)])
+		return i.SeekGE(i.seek)
+	}
+	return i.at(i.it.NextPrefix(), false)
+}
+
+func (i *pebbleIter) Item() (key, value []byte) {
+	if !i.valid {
+		return nil, nil
+	}
+	return i.it.Key(), i.value
+}
+
+func (i *pebbleIter) Close() error {
+	i.valid = false
+	err := i.it.Close()
+	if i.err != nil {
+		err = i.err
+	}
+	return classify(err)
+}
+
+// allKeys spans every key of package keys.
+func allKeys() pebble.KeyRange {
+	return pebble.KeyRange{Start: []byte{sentinel}, End: []byte{0xff, sentinel}}
+}
+
+// pebbleView is a storage.View on an eventually-file-only snapshot over all keys. A plain snapshot would see later
+// excises (I4).
+type pebbleView struct {
+	e      *pebbleEngine
+	snap   *pebble.EventuallyFileOnlySnapshot // nil when the engine was closed or failed
+	closed atomic.Bool
+}
+
+func (e *pebbleEngine) NewView() storage.View {
+	v := &pebbleView{e: e}
+	if err := e.enter(); err != nil {
+		return v
+	}
+	defer e.leave()
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	v.snap = e.db.NewEventuallyFileOnlySnapshot([]pebble.KeyRange{allKeys()})
+	e.views.Add(1)
+	return v
+}
+
+func (v *pebbleView) enter() error {
+	if err := v.e.enter(); err != nil {
+		return err
+	}
+	if v.snap == nil || v.closed.Load() {
+		v.e.leave()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (v *pebbleView) Get(key []byte) ([]byte, error) {
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.e.leave()
+	return v.e.copied(v.snap.Get(key))
+}
+
+func (v *pebbleView) NewIter(o storage.IterOptions) (storage.Iter, error) {
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.e.leave()
+	it, err := v.snap.NewIter(iterOptions(o))
+	if err != nil {
+		return nil, classify(err)
+	}
+	return newPebbleIter(it, o), nil
+}
+
+// Close may be called on a failed engine; a second call does nothing. It holds swap: a snapshot that has begun to close
+// is no longer moved to files by a flush, and an excise that meets it then makes Pebble panic.
+func (v *pebbleView) Close() error {
+	v.e.life.RLock()
+	defer v.e.life.RUnlock()
+	v.e.swap.RLock()
+	defer v.e.swap.RUnlock()
+	if v.snap == nil || v.e.closed || v.closed.Swap(true) {
+		return nil
+	}
+	v.e.views.Add(-1)
+	return classify(v.snap.Close())
+}

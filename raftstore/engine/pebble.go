@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/vipkv/vipkv/proto/storage"
+)
+
+// retryPause is how long a failed flush or compaction of a failed engine waits before Pebble tries it again.
+const retryPause = 100 * time.Millisecond
+
+// pebbleEngine is an Engine on a directory.
+type pebbleEngine struct {
+	dir  string
+	opts Options
+	lock *pebble.Lock
+	db   *pebble.DB
+
+	fail    failure
+	stalls  atomic.Int64
+	views   atomic.Int64
+	ingests atomic.Uint64 // names temporary tables
+	closing chan struct{} // closed by Close
+
+	// life is held for reading by every call and for writing by Close.
+	life   sync.RWMutex
+	closed bool // guarded by life
+
+	// swap is held for reading while an iterator, view or point read is made, and for writing during an ingest's
+	// atomic step. Pebble publishes an ingest's sequence number after its version: a reader in between sees the span
+	// emptied and the new tables not yet, and a view made in between is not protected from the excise at all.
+	swap sync.RWMutex
+}
+
+// OpenPebble opens the store in dir, and makes it when dir is missing or empty. It returns ErrLocked, ErrForeignDir,
+// ErrNewerFormat, ErrCorrupt or ErrDiskFull for these cases. Everything that was durable is there, and nothing that
+// Commit was never called with.
+func OpenPebble(dir string, o Options) (Engine, error) {
+	e := &pebbleEngine{dir: dir, opts: o.withDefaults(), closing: make(chan struct{})}
+	e.fail.notify = e.opts.OnFatal
+	if err := e.open(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, classify(err))
+	}
+	return e, nil
+}
+
+func (e *pebbleEngine) open() (err error) {
+	fs := e.opts.FS
+	if err := checkMarker(fs, e.dir); err != nil {
+		return err
+	}
+	if err := makeDir(fs, e.dir); err != nil {
+		return err
+	}
+	if e.lock, err = lockDir(fs, e.dir); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = e.lock.Close() // the first error says more
+		}
+	}()
+	if err := writeMarker(fs, e.dir); err != nil {
+		return err
+	}
+	if err := removeLocalTables(fs, e.dir); err != nil {
+		return err
+	}
+	p := e.pebbleOptions()
+	p.Lock = e.lock
+	if e.db, err = openDB(e.dir, p); err != nil {
+		return errors.Join(e.fail.get(), err)
+	}
+	e.fail.opened.Store(true)
+	if err := e.fail.get(); err != nil {
+		_ = closeDB(e.db) // the failure says more
+		return err
+	}
+	return nil
+}
+
+// openDB turns a panic, with which Pebble answers some corrupt files, into an error.
+func openDB(dir string, p *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("%w: %v", ErrCorrupt, r)
+		}
+	}()
+	return pebble.Open(dir, p)
+}
+
+func closeDB(db *pebble.DB) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close: %v", r)
+		}
+	}()
+	return db.Close()
+}
+
+// enter begins a call: the engine is neither closed nor failed, and is not closed before leave.
+func (e *pebbleEngine) enter() error {
+	e.life.RLock()
+	err := e.fail.get()
+	if e.closed {
+		err = ErrClosed
+	}
+	if err != nil {
+		e.life.RUnlock()
+	}
+	return err
+}
+
+func (e *pebbleEngine) leave() { e.life.RUnlock() }
+
+// result is what a call returns: no success after a failure.
+func (e *pebbleEngine) result(err error) error {
+	if failed := e.fail.get(); failed != nil {
+		return failed
+	}
+	return classify(err)
+}
+
+// backgroundError is called by a flush or compaction that failed, with Pebble's lock held. Pebble tries again at once,
+// for ever.
+func (e *pebbleEngine) backgroundError(err error) {
+	e.fail.set(fmt.Errorf("flush or compaction: %w", err))
+	t := time.NewTimer(retryPause)
+	defer t.Stop()
+	select {
+	case <-e.closing:
+	case <-t.C:
+	}
+}
+
+func (e *pebbleEngine) Commit(b *storage.Batch, sync bool) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.leave()
+	if err := checkBatch(b); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return e.result(e.apply(b, sync))
+}
+
+func (e *pebbleEngine) apply(b *storage.Batch, sync bool) error {
+	o := pebble.NoSync
+	if sync {
+		o = pebble.Sync
+	}
+	pb := e.db.NewBatchWithSize(b.Len() + 16*b.Count() + 16)
+	for r := b.Ops(); ; {
+		op, ok, err := r.Next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch op.Kind {
+		case storage.OpSet:
+			err = pb.Set(op.Key, op.Value, nil)
+		case storage.OpDelete:
+			err = pb.Delete(op.Key, nil)
+		case storage.OpDeleteRange:
+			if compare(op.Key, op.Value) < 0 {
+				err = pb.DeleteRange(op.Key, op.Value, nil)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if pb.Empty() {
+		return e.barrier(sync)
+	}
+	if err := e.db.Apply(pb, o); err != nil || e.fail.get() != nil {
+		return err // Pebble may still hold pb
+	}
+	return pb.Close()
+}
+
+// barrier makes all earlier batches durable.
+func (e *pebbleEngine) barrier(sync bool) error {
+	if !sync {
+		return nil
+	}
+	return e.db.LogData(nil, pebble.Sync)
+}
+
+func (e *pebbleEngine) Get(key []byte) ([]byte, error) {
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	return e.copied(e.db.Get(key))
+}
+
+// copied ends a point read: Pebble's value is only good until its closer is closed.
+func (e *pebbleEngine) copied(v []byte, c io.Closer, err error) ([]byte, error) {
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, storage.ErrNotFound
+	}
+	if err != nil {
+		return nil, classify(err)
+	}
+	out := append(make([]byte, 0, len(v)), v...)
+	return out, classify(c.Close())
+}
+
+func (e *pebbleEngine) NewIter(o storage.IterOptions) (storage.Iter, error) {
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	it, err := e.db.NewIter(iterOptions(o))
+	if err != nil {
+		return nil, classify(err)
+	}
+	return newPebbleIter(it, o), nil
+}
+
+func (e *pebbleEngine) Metrics() Metrics {
+	if err := e.enter(); err != nil {
+		return Metrics{}
+	}
+	defer e.leave()
+	p := e.db.Metrics()
+	total := p.Total()
+	m := Metrics{
+		DiskBytes:           p.DiskSpaceUsage(),
+		TableBytes:          uint64(total.TablesSize),
+		TableCount:          uint64(total.TablesCount),
+		WALBytes:            p.WAL.Size,
+		MemTableBytes:       p.MemTable.Size,
+		MemTableCount:       p.MemTable.Count,
+		L0Files:             p.Levels[0].TablesCount,
+		L0Sublevels:         int64(p.Levels[0].Sublevels),
+		ReadAmplification:   int64(p.ReadAmp()),
+		CompactionDebtBytes: p.Compact.EstimatedDebt,
+		CompactionsRunning:  p.Compact.NumInProgress,
+		Compactions:         p.Compact.Count,
+		Flushes:             p.Flush.Count,
+		Ingests:             p.Ingest.Count,
+		CacheBytes:          p.BlockCache.Size,
+		CacheHits:           p.BlockCache.Hits,
+		CacheMisses:         p.BlockCache.Misses,
+		BytesLogged:         p.WAL.BytesWritten,
+		BytesFlushed:        total.TableBytesFlushed,
+		BytesCompacted:      total.TableBytesCompacted,
+		BytesIngested:       total.TableBytesIngested,
+		WriteStalls:         e.stalls.Load(),
+		OpenViews:           e.views.Load(),
+	}
+	if u, err := e.opts.FS.GetDiskUsage(e.dir); err == nil { // a file system in memory has none
+		m.DiskFreeBytes, m.DiskTotalBytes = u.AvailBytes, u.TotalBytes
+	}
+	return m
+}
+
+func (e *pebbleEngine) Close() error {
+	e.life.Lock()
+	defer e.life.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	e.closed = true
+	close(e.closing)
+	err := closeDB(e.db)
+	if lerr := e.lock.Close(); err == nil {
+		err = lerr
+	}
+	if err = e.result(err); err != nil {
+		return fmt.Errorf("close store %s: %w", e.dir, err)
+	}
+	return nil
+}
+
+// checkBatch refuses keys that are not of package keys' form: they would sort and split at random.
+func checkBatch(b *storage.Batch) error {
+	for r := b.Ops(); ; {
+		op, ok, err := r.Next()
+		if err != nil || !ok {
+			return err
+		}
+		if err := validateKey(op.Key); err != nil {
+			return err
+		}
+		if op.Kind == storage.OpDeleteRange {
+			if err := validateKey(op.Value); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// localTablePrefix begins the names of tables made of Ingest.Local; a crash may leave one behind.
+const localTablePrefix = "local-"
+
+func removeLocalTables(fs FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, localTablePrefix) {
+			if err := fs.Remove(fs.PathJoin(dir, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/storage"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore/replica"
+)
+
+// ErrStopped is returned to whoever waits on a store that stops or has failed.
+var ErrStopped = errors.New("the store has stopped")
+
+// Store is one disk's replicas: cores, their workers, the log writer, the applier, range snapshots and splits.
+type Store struct {
+	cfg     Config
+	workers []*worker
+	logs    *queue[logJob]
+	applies *queue[applyJob]
+	spans   *lockedSpans
+	metrics *metrics
+
+	incoming *incoming
+	sends    chan sendJob // capacity: what raft can ask for at once; full: the snapshot fails and raft asks again
+	splits   chan struct{}
+
+	nextID    atomic.Uint64 // of proposals and reads
+	proposals waiters[replica.Outcome]
+	reads     waiters[replica.ReadOutcome]
+
+	statuses sync.Map // proto.RangeID -> *replica.Status
+	stopped  chan struct{}
+	stopOnce sync.Once
+	failure  atomic.Pointer[error]
+}
+
+// Open makes a store of what the engine holds. Nothing moves until Run.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg: cfg, logs: newQueue[logJob](), applies: newQueue[applyJob](),
+		spans: &lockedSpans{table: replica.NewSpanTable()}, metrics: newMetrics(cfg.Registerer),
+		sends: make(chan sendJob, 64), splits: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	s.proposals.m, s.reads.m = map[uint64]chan replica.Outcome{}, map[uint64]chan replica.ReadOutcome{}
+	var err error
+	if s.incoming, err = newIncoming(s); err != nil {
+		return nil, err
+	}
+	core := cfg.Core
+	core.Store, core.Reader, core.Spans = cfg.Store, cfg.Engine, s.spans
+	core.Logger = raftLogger{cfg.Logger}
+	for range cfg.Workers {
+		s.workers = append(s.workers, &worker{s: s, core: replica.NewCore(core), box: newMailbox(cfg.MailboxMax)})
+	}
+	ids, err := replica.Ranges(cfg.Engine)
+	if err != nil {
+		return nil, fmt.Errorf("list the ranges of store %d: %w", cfg.Store, err)
+	}
+	for _, id := range ids {
+		if err := s.workerOf(id).core.Load(id); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range s.workers {
+		w.dispatch(w.core.Ready())
+	}
+	return s, s.err()
+}
+
+// Run moves the store until ctx ends or it fails. It returns after all its goroutines.
+func (s *Store) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range s.workers {
+		g.Go(func() error { w.run(ctx); return nil })
+	}
+	g.Go(func() error { s.runLog(ctx); return nil })
+	g.Go(func() error { s.runApply(ctx); return nil })
+	g.Go(func() error { s.runTicks(ctx); return nil })
+	g.Go(func() error { s.runSplits(ctx); return nil })
+	for range s.cfg.SendSlots {
+		g.Go(func() error { s.runSends(ctx); return nil })
+	}
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			s.stop()
+			return nil
+		case <-s.stopped:
+			return errors.Join(ErrStopped, s.err())
+		}
+	})
+	err := g.Wait()
+	if err != nil && errors.Is(err, ErrStopped) {
+		return s.err()
+	}
+	return err
+}
+
+func (s *Store) stop() { s.stopOnce.Do(func() { close(s.stopped) }) }
+
+// fail stops the store for good: nothing is acknowledged from here on.
+func (s *Store) fail(err error) {
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.cfg.Logger.Error("store failed", slog.Uint64("store", uint64(s.cfg.Store)), slog.Any("error", err))
+		s.cfg.OnFatal(err)
+		s.stop()
+	}
+}
+
+func (s *Store) err() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (s *Store) runTicks(ctx context.Context) {
+	t := time.NewTicker(s.cfg.TickInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			for _, w := range s.workers {
+				w.box.tick()
+			}
+		}
+	}
+}
+
+func (s *Store) workerOf(id proto.RangeID) *worker {
+	return s.workers[uint64(id)%uint64(len(s.workers))]
+}
+
+// Step takes messages from other stores. Those that find no room are dropped.
+func (s *Store) Step(messages []*internalpb.RaftMessage) {
+	for _, m := range messages {
+		if !s.workerOf(proto.RangeID(m.RangeId)).box.offer(func(c *replica.Core) { c.Message(m) }) {
+			s.metrics.messagesDropped.Inc()
+		}
+	}
+}
+
+func (s *Store) publish(st *replica.Status) {
+	if st.Removed {
+		s.statuses.Delete(st.Range)
+		return
+	}
+	s.statuses.Store(st.Range, st)
+	if s.cfg.SplitBytes > 0 && st.Leads && st.Bytes > s.cfg.SplitBytes {
+		select {
+		case s.splits <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Status is the replica of a range on this store, as of what the engine holds.
+func (s *Store) Status(id proto.RangeID) (*replica.Status, bool) {
+	v, ok := s.statuses.Load(id)
+	if !ok {
+		return nil, false
+	}
+	return v.(*replica.Status), true
+}
+
+// Statuses calls f with every replica on this store until it returns false.
+func (s *Store) Statuses(f func(*replica.Status) bool) {
+	s.statuses.Range(func(_, v any) bool { return f(v.(*replica.Status)) })
+}
+
+// NewView returns a view of the store's engine.
+func (s *Store) NewView() storage.View { return s.cfg.Engine.NewView() }
+
+// waiters maps ids to those who wait for an answer.
+type waiters[T any] struct {
+	mu sync.Mutex
+	m  map[uint64]chan T
+}
+
+func (w *waiters[T]) add(id uint64) chan T {
+	ch := make(chan T, 1)
+	w.mu.Lock()
+	w.m[id] = ch
+	w.mu.Unlock()
+	return ch
+}
+
+func (w *waiters[T]) remove(id uint64) (chan T, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ch, ok := w.m[id]
+	delete(w.m, id)
+	return ch, ok
+}
+
+func (s *Store) answerProposal(o *replica.Outcome) {
+	if ch, ok := s.proposals.remove(o.Proposal); ok {
+		ch <- *o
+	}
+}
+
+func (s *Store) answerRead(o *replica.ReadOutcome) {
+	if ch, ok := s.reads.remove(o.Read); ok {
+		ch <- *o
+	}
+}
+
+// lockedSpans is a SpanTable for several workers.
+type lockedSpans struct {
+	mu    sync.Mutex
+	table *replica.SpanTable
+}
+
+func (l *lockedSpans) Set(id proto.RangeID, start, end []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.table.Set(id, start, end)
+}
+
+func (l *lockedSpans) Split(left, right proto.RangeID, key []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.table.Split(left, right, key)
+}
+
+func (l *lockedSpans) Remove(id proto.RangeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.table.Remove(id)
+}
+
+func (l *lockedSpans) Claim(id proto.RangeID, start, end []byte) (proto.RangeID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.table.Claim(id, start, end)
+}
+
+func (l *lockedSpans) Release(id proto.RangeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.table.Release(id)
+}
