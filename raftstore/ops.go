@@ -72,12 +72,13 @@ func (s *Store) Confirm(ctx context.Context, id proto.RangeID, term uint64) erro
 		s.reads.remove(read)
 		return fmt.Errorf("read index of range %d: %w", id, ctx.Err())
 	case <-s.stopped:
+		s.reads.remove(read)
 		return notLeader(id, 0)
 	}
 }
 
 // Propose returns nil when the command was applied here. NotLeaderError, StaleEpochError and ThrottledError: without
-// effect. AmbiguousError: not known.
+// effect. AmbiguousError: not known. cmd belongs to the store from here on, whatever the answer.
 func (s *Store) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.Command) error {
 	o, err := s.propose(ctx, id, func(c *replica.Core, proposal uint64) { c.Propose(id, proposal, cmd) })
 	if err != nil {
@@ -88,6 +89,11 @@ func (s *Store) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.C
 
 // propose posts a proposal and waits for its outcome. Leadership lost, a full queue or the end of the store resolve it.
 func (s *Store) propose(ctx context.Context, id proto.RangeID, post func(*replica.Core, uint64)) (*replica.Outcome, error) {
+	select {
+	case <-s.stopped:
+		return nil, notLeader(id, 0)
+	default:
+	}
 	proposal := s.nextID.Add(1)
 	ch := s.proposals.add(proposal)
 	if !s.workerOf(id).box.offer(func(c *replica.Core) { post(c, proposal) }) {
@@ -143,7 +149,9 @@ func (s *Store) TransferLeader(ctx context.Context, id proto.RangeID, to proto.R
 	if _, _, err := s.Begin(id); err != nil {
 		return err
 	}
-	s.workerOf(id).box.put(func(c *replica.Core) { c.TransferLeader(id, to) })
+	if !s.workerOf(id).box.offer(func(c *replica.Core) { c.TransferLeader(id, to) }) {
+		return rpcerr.Throttled("the store is busy", retryAfter)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Duration(s.cfg.Core.ElectionTicks)*s.cfg.TickInterval)
 	defer cancel()
 	t := time.NewTicker(s.cfg.TickInterval / 4)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 
 // snapshotChunkBytes is how much of a table is compressed and sent at a time.
 const snapshotChunkBytes = 256 << 10
+
+// snapshotStall is how long a range snapshot may stand still: a receiver that is cut off must not hold a slot.
+const snapshotStall = 30 * time.Second
 
 type sendJob struct {
 	w    *worker
@@ -82,11 +86,23 @@ func (s *Store) sendSnapshot(ctx context.Context, snap replica.SendSnapshot) (si
 	if err != nil {
 		return 0, err
 	}
+	stall := time.AfterFunc(snapshotStall, cancel)
+	defer stall.Stop()
 	stream, err := s.cfg.Transport.Snapshot(ctx, snap.ToStore)
 	if err != nil {
 		return 0, err
 	}
-	send := func(c *internalpb.SnapshotChunk) error { return stream.Send(c) }
+	send := func(c *internalpb.SnapshotChunk) error {
+		stall.Reset(snapshotStall)
+		err := stream.Send(c)
+		if errors.Is(err, io.EOF) { // the receiver has ended the stream, and says why
+			var answer *internalpb.SnapshotResponse
+			if answer, err = stream.Recv(); err == nil {
+				err = fmt.Errorf("ended by the receiver: %s", answer.Reason)
+			}
+		}
+		return err
+	}
 	if err := send(&internalpb.SnapshotChunk{Kind: &internalpb.SnapshotChunk_Header{Header: &internalpb.SnapshotHeader{
 		Message: m, State: state, ApproximateBytes: state.Bytes}}}); err != nil {
 		return 0, err
@@ -102,6 +118,7 @@ func (s *Store) sendSnapshot(ctx context.Context, snap replica.SendSnapshot) (si
 	if size, err = x.export(view, state.Desc); err != nil {
 		return size, err
 	}
+	stall.Reset(snapshotStall)
 	if answer, err = stream.Recv(); err != nil {
 		return size, err
 	}

@@ -74,11 +74,10 @@ func (s *Store) runLog(ctx context.Context) {
 			for n < len(steps) && steps[n].Install == nil {
 				n++
 			}
-			if n == 0 {
-				s.install(ctx, steps[0])
-				n = 1
-			} else {
+			if n > 0 {
 				s.writeLog(steps[:n])
+			} else if n = 1; !s.install(ctx, steps[0]) {
+				return
 			}
 			steps = steps[n:]
 		}
@@ -115,8 +114,9 @@ func (s *Store) commit(b *storage.Batch, sync bool) error {
 	return s.cfg.Engine.Commit(b, sync)
 }
 
-// install carries out one ingest-and-excise.
-func (s *Store) install(ctx context.Context, st logStep) {
+// install carries out one ingest-and-excise. When it says false nothing may be written behind it: later steps count on
+// the log that it would have reset.
+func (s *Store) install(ctx context.Context, st logStep) bool {
 	in := st.Install
 	tables := s.incoming.tables(in.Snapshot)
 	err := s.cfg.Engine.IngestAndExcise(ctx, engine.Ingest{
@@ -125,7 +125,7 @@ func (s *Store) install(ctx context.Context, st logStep) {
 		if ctx.Err() == nil {
 			s.fail(fmt.Errorf("install a range snapshot of range %d: %w", in.Range, err))
 		}
-		return
+		return false
 	}
 	s.metrics.snapshotsInstalled.Inc()
 	for _, m := range st.After {
@@ -134,6 +134,7 @@ func (s *Store) install(ctx context.Context, st logStep) {
 	token := st.Token
 	st.w.box.put(func(c *replica.Core) { c.InstallDone(token) })
 	s.incoming.finish(in.Snapshot, nil)
+	return true
 }
 
 // runApply commits applies of all ranges, as they gather, without a sync.

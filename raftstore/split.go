@@ -20,33 +20,48 @@ import (
 var ErrNoSplitKey = errors.New("the range has no key at which it may be split")
 
 // runSplits splits the ranges that this store leads and that are too large, one after the other. Sizes are the
-// replicated counters, so a new leader goes on where the old one stopped.
+// replicated counters, so a new leader goes on where the old one stopped. A look that split nothing is followed by the
+// next tick's: every write to a range that can not be split would bring another one.
 func (s *Store) runSplits(ctx context.Context) {
 	t := time.NewTicker(s.cfg.SplitInterval)
 	defer t.Stop()
 	refused := map[proto.RangeID]uint64{} // bytes at which it could not be split
+	wake := s.splits
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-		case <-s.splits:
+		case <-wake:
 		}
 		if s.cfg.SplitBytes == 0 {
 			continue
 		}
-		for _, id := range s.tooLarge(refused) {
-			_, _, err := s.Split(ctx, id, nil)
-			if errors.Is(err, ErrNoSplitKey) {
-				if st, ok := s.Status(id); ok {
-					refused[id] = st.Bytes
-				}
-			}
-			if err != nil && ctx.Err() == nil {
-				s.cfg.Logger.Info("split failed", slog.Uint64("range", uint64(id)), slog.Any("error", err))
-			}
+		if wake = nil; s.splitLarge(ctx, refused) {
+			wake = s.splits
 		}
 	}
+}
+
+// splitLarge splits what is too large and tells whether all of that, and anything, was split.
+func (s *Store) splitLarge(ctx context.Context, refused map[proto.RangeID]uint64) bool {
+	ids := s.tooLarge(refused)
+	all := len(ids) > 0
+	for _, id := range ids {
+		_, _, err := s.Split(ctx, id, nil)
+		delete(refused, id)
+		if err == nil {
+			continue
+		}
+		all = false
+		if st, ok := s.Status(id); ok && errors.Is(err, ErrNoSplitKey) {
+			refused[id] = st.Bytes
+		}
+		if ctx.Err() == nil {
+			s.cfg.Logger.Info("split failed", slog.Uint64("range", uint64(id)), slog.Any("error", err))
+		}
+	}
+	return all
 }
 
 func (s *Store) tooLarge(refused map[proto.RangeID]uint64) (ids []proto.RangeID) {

@@ -76,7 +76,10 @@ func Open(cfg Config) (*Store, error) {
 	for _, w := range s.workers {
 		w.dispatch(w.core.Ready())
 	}
-	return s, s.err()
+	if err := s.err(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Run moves the store until ctx ends or it fails. It returns after all its goroutines.

@@ -286,6 +286,7 @@ func TestDamagedLogTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	path, whole := walFile(t, crashed)
+	const block = 32 << 10 // damage in the last block cannot be told from a torn end
 	outcomes := map[string]int{}
 	try := func(what string, at int, data []byte) {
 		fs := crashed.CrashClone()
@@ -302,11 +303,11 @@ func TestDamagedLogTail(t *testing.T) {
 		h := enginetest.History{States: past.States, Durable: durable}
 		err := survivor(fs, &h)
 		outcomes[fmt.Sprintf("%s: corrupt %v", what, errors.Is(err, engine.ErrCorrupt))]++
-		if err != nil && !errors.Is(err, engine.ErrCorrupt) {
+		if err != nil && !errors.Is(err, engine.ErrCorrupt) || what == "flip" && at < block && err == nil {
 			t.Errorf("%s at %d of %d: %v", what, at, len(whole), err)
 		}
 	}
-	for at := 0; at < len(whole); at += 97 {
+	for at := 0; at < len(whole); at += 389 {
 		try("cut", at, whole[:at])
 		flipped := bytes.Clone(whole)
 		flipped[at] ^= 0x40

@@ -62,12 +62,17 @@ type failure struct {
 	first  atomic.Pointer[error]
 	opened atomic.Bool // errors before this are the result of OpenPebble and not reported
 	notify func(error)
+	failed chan struct{} // closed after first is set
 }
 
 // set records err, if it is the first, and reports it.
 func (f *failure) set(err error) {
 	err = fmt.Errorf("%w: %w", ErrFailed, classify(err))
-	if f.first.CompareAndSwap(nil, &err) && f.opened.Load() {
+	if !f.first.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(f.failed)
+	if f.opened.Load() {
 		f.notify(err)
 	}
 }

@@ -179,21 +179,21 @@ func readMarker(fs FS, path string) error {
 
 // writeMarker checks the marker again, now under the lock, and makes it when it is missing. The rename makes it whole
 // or absent.
-func writeMarker(fs FS, dir string) error {
+func writeMarker(fs FS, dir string) (created bool, err error) {
 	if err := checkMarker(fs, dir); err != nil {
-		return err
+		return false, err
 	}
 	path, temp := fs.PathJoin(dir, Marker), fs.PathJoin(dir, markerTemp)
 	if _, err := fs.Stat(path); err == nil {
-		return nil
+		return false, nil
 	} else if !errors.Is(err, os.ErrNotExist) {
-		return err
+		return false, err
 	}
 	if err := WriteFile(fs, temp, fmt.Appendf(nil, markerText, FormatVersion)); err != nil {
-		return err
+		return false, err
 	}
 	if err := fs.Rename(temp, path); err != nil {
-		return err
+		return false, err
 	}
-	return syncDir(fs, dir)
+	return true, syncDir(fs, dir)
 }

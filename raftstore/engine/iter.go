@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"sync/atomic"
+	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -80,12 +80,13 @@ func allKeys() pebble.KeyRange {
 	return pebble.KeyRange{Start: []byte{sentinel}, End: []byte{0xff, sentinel}}
 }
 
-// pebbleView is a storage.View on an eventually-file-only snapshot over all keys. A plain snapshot would see later
-// excises (I4).
+// pebbleView is a storage.View: an iterator, which pins the memtables and files of its moment, and clones of it (I4).
+// A Pebble snapshot would see later excises. An eventually-file-only snapshot would not, and would let go of the
+// memtables in time, but takes Pebble's central lock when it is made and closed, which every read would wait for, and
+// must not be made or closed during an excise.
 type pebbleView struct {
-	e      *pebbleEngine
-	snap   *pebble.EventuallyFileOnlySnapshot // nil when the engine was closed or failed
-	closed atomic.Bool
+	e    *pebbleEngine
+	base *pebble.Iterator // nil when closed, and when the engine was closed or failed
 }
 
 func (e *pebbleEngine) NewView() storage.View {
@@ -96,7 +97,12 @@ func (e *pebbleEngine) NewView() storage.View {
 	defer e.leave()
 	e.swap.RLock()
 	defer e.swap.RUnlock()
-	v.snap = e.db.NewEventuallyFileOnlySnapshot([]pebble.KeyRange{allKeys()})
+	base, err := e.db.NewIter(nil)
+	if err != nil {
+		e.fail.set(fmt.Errorf("new view: %w", err)) // Pebble has no such error today
+		return v
+	}
+	v.base = base
 	e.views.Add(1)
 	return v
 }
@@ -105,7 +111,7 @@ func (v *pebbleView) enter() error {
 	if err := v.e.enter(); err != nil {
 		return err
 	}
-	if v.snap == nil || v.closed.Load() {
+	if v.base == nil {
 		v.e.leave()
 		return ErrClosed
 	}
@@ -117,7 +123,17 @@ func (v *pebbleView) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer v.e.leave()
-	return v.e.copied(v.snap.Get(key))
+	if !v.base.SeekPrefixGE(key) || compare(v.base.Key(), key) != 0 {
+		if err := v.base.Error(); err != nil {
+			return nil, classify(err)
+		}
+		return nil, storage.ErrNotFound
+	}
+	value, err := v.base.ValueAndErr()
+	if err != nil {
+		return nil, classify(err)
+	}
+	return append(make([]byte, 0, len(value)), value...), nil
 }
 
 func (v *pebbleView) NewIter(o storage.IterOptions) (storage.Iter, error) {
@@ -125,23 +141,22 @@ func (v *pebbleView) NewIter(o storage.IterOptions) (storage.Iter, error) {
 		return nil, err
 	}
 	defer v.e.leave()
-	it, err := v.snap.NewIter(iterOptions(o))
+	it, err := v.base.Clone(pebble.CloneOptions{IterOptions: iterOptions(o)})
 	if err != nil {
 		return nil, classify(err)
 	}
 	return newPebbleIter(it, o), nil
 }
 
-// Close may be called on a failed engine; a second call does nothing. It holds swap: a snapshot that has begun to close
-// is no longer moved to files by a flush, and an excise that meets it then makes Pebble panic.
+// Close may be called on a failed engine; a second call does nothing.
 func (v *pebbleView) Close() error {
 	v.e.life.RLock()
 	defer v.e.life.RUnlock()
-	v.e.swap.RLock()
-	defer v.e.swap.RUnlock()
-	if v.snap == nil || v.e.closed || v.closed.Swap(true) {
+	if v.base == nil {
 		return nil
 	}
+	base := v.base
+	v.base = nil
 	v.e.views.Add(-1)
-	return classify(v.snap.Close())
+	return classify(base.Close())
 }

@@ -34,7 +34,7 @@ type memStep struct {
 }
 
 const (
-	memDegree = 16
+	memDegree = 6
 	// stepsMax is when the durable state is brought up to date. A clone is cheap but makes later writes copy nodes.
 	stepsMax = 1024
 )

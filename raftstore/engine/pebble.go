@@ -28,6 +28,7 @@ type pebbleEngine struct {
 	stalls  atomic.Int64
 	views   atomic.Int64
 	ingests atomic.Uint64 // names temporary tables
+	running atomic.Int64  // calls of Pebble that write, see guard
 	closing chan struct{} // closed by Close
 
 	// life is held for reading by every call and for writing by Close.
@@ -45,7 +46,7 @@ type pebbleEngine struct {
 // Commit was never called with.
 func OpenPebble(dir string, o Options) (Engine, error) {
 	e := &pebbleEngine{dir: dir, opts: o.withDefaults(), closing: make(chan struct{})}
-	e.fail.notify = e.opts.OnFatal
+	e.fail.notify, e.fail.failed = e.opts.OnFatal, make(chan struct{})
 	if err := e.open(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, classify(err))
 	}
@@ -68,7 +69,8 @@ func (e *pebbleEngine) open() (err error) {
 			_ = e.lock.Close() // the first error says more
 		}
 	}()
-	if err := writeMarker(fs, e.dir); err != nil {
+	created, err := writeMarker(fs, e.dir)
+	if err != nil {
 		return err
 	}
 	if err := removeLocalTables(fs, e.dir); err != nil {
@@ -79,13 +81,19 @@ func (e *pebbleEngine) open() (err error) {
 	if e.db, err = openDB(e.dir, p); err != nil {
 		return errors.Join(e.fail.get(), err)
 	}
-	e.fail.opened.Store(true)
-	if err := e.fail.get(); err != nil {
-		_ = closeDB(e.db) // the failure says more
-		return err
+	if created {
+		err = e.startLog()
 	}
-	return nil
+	e.fail.opened.Store(true)
+	if err = e.result(err); err != nil {
+		_ = closeDB(e.db) // the first error says more
+	}
+	return err
 }
+
+// startLog replaces the log of a new store. Pebble writes that of a directory's first start in its oldest format, whose
+// chunks do not say how much was synced before them: damage in the middle would pass for a torn end.
+func (e *pebbleEngine) startLog() error { return e.db.Flush() }
 
 // openDB turns a panic, with which Pebble answers some corrupt files, into an error.
 func openDB(dir string, p *pebble.Options) (db *pebble.DB, err error) {
@@ -149,22 +157,39 @@ func (e *pebbleEngine) Commit(b *storage.Batch, sync bool) error {
 	if err := checkBatch(b); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	return e.result(e.apply(b, sync))
+	pb, err := e.encode(b)
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return e.result(e.guard(func() error { return e.apply(pb, sync) }))
 }
 
-func (e *pebbleEngine) apply(b *storage.Batch, sync bool) error {
-	o := pebble.NoSync
-	if sync {
-		o = pebble.Sync
+// guard runs f, which calls Pebble, and waits for its end or the engine's failure. Pebble makes writers wait for a flush
+// or for its locks, and after a failure that may be for ever; its caller must get its answer nevertheless. The goroutine
+// ends with f, at the latest with the process. f must not use what the caller of the engine may reuse.
+func (e *pebbleEngine) guard(f func() error) error {
+	done := make(chan error, 1)
+	e.running.Add(1)
+	go func() {
+		err := f()
+		e.running.Add(-1)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-e.fail.failed:
+		return e.fail.get()
 	}
+}
+
+// encode makes a Pebble batch of b.
+func (e *pebbleEngine) encode(b *storage.Batch) (*pebble.Batch, error) {
 	pb := e.db.NewBatchWithSize(b.Len() + 16*b.Count() + 16)
 	for r := b.Ops(); ; {
 		op, ok, err := r.Next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
+		if err != nil || !ok {
+			return pb, err
 		}
 		switch op.Kind {
 		case storage.OpSet:
@@ -177,11 +202,18 @@ func (e *pebbleEngine) apply(b *storage.Batch, sync bool) error {
 			}
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
+}
+
+func (e *pebbleEngine) apply(pb *pebble.Batch, sync bool) error {
 	if pb.Empty() {
 		return e.barrier(sync)
+	}
+	o := pebble.NoSync
+	if sync {
+		o = pebble.Sync
 	}
 	if err := e.db.Apply(pb, o); err != nil || e.fail.get() != nil {
 		return err // Pebble may still hold pb

@@ -424,11 +424,15 @@ func (r *replica) publish() {
 }
 
 func (r *replica) status() Status {
+	first, last := r.log.truncated.Index+1, r.log.last
+	if r.installing { // the log is reset here, but not yet in the engine
+		first, last = r.acked.AppliedIndex+1, r.acked.AppliedIndex
+	}
 	return Status{
 		Range: r.id, Replica: r.replicaID, Descriptor: r.acked.Desc,
 		Term: r.soft.HardState.GetTerm(), Leader: proto.ReplicaID(r.soft.Lead), Leads: r.leads(),
 		AppliedTerm: r.acked.AppliedTerm, Applied: r.acked.AppliedIndex, Commit: r.soft.HardState.GetCommit(),
-		FirstIndex: r.log.truncated.Index + 1, LastIndex: r.log.last, Bytes: r.acked.Bytes,
+		FirstIndex: first, LastIndex: last, Bytes: r.acked.Bytes,
 		LeaderlessTicks: r.leaderlessTicks,
 	}
 }

@@ -253,7 +253,7 @@ func writeInitial(b *storage.Batch, d *internalpb.Descriptor, replicaID, size ui
 	)
 }
 
-// Bootstrap writes a new range with one replica into an empty store's first batch.
-func Bootstrap(b *storage.Batch, d *internalpb.Descriptor) error {
-	return writeInitial(b, d, d.Replicas[0].ReplicaId, 0)
+// Bootstrap writes a new range with one replica, and size bytes of data, into an empty store's first batch.
+func Bootstrap(b *storage.Batch, d *internalpb.Descriptor, size uint64) error {
+	return writeInitial(b, d, d.Replicas[0].ReplicaId, size)
 }

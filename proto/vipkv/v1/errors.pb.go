@@ -349,6 +349,7 @@ type NotLeader struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	RangeId        uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
 	LeaderEndpoint string                 `protobuf:"bytes,2,opt,name=leader_endpoint,json=leaderEndpoint,proto3" json:"leader_endpoint,omitempty"` // empty: not known
+	LeaderStore    uint64                 `protobuf:"varint,3,opt,name=leader_store,json=leaderStore,proto3" json:"leader_store,omitempty"`         // between nodes; 0: not known
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -395,6 +396,13 @@ func (x *NotLeader) GetLeaderEndpoint() string {
 		return x.LeaderEndpoint
 	}
 	return ""
+}
+
+func (x *NotLeader) GetLeaderStore() uint64 {
+	if x != nil {
+		return x.LeaderStore
+	}
+	return 0
 }
 
 // StaleEpoch: the range was split or moved since the caller learned of it. Holds what is there now, clipped to the
@@ -1300,10 +1308,11 @@ const file_vipkv_v1_errors_proto_rawDesc = "" +
 	"\ftenant_state\x18\x0f \x01(\v2\x15.vipkv.v1.TenantStateH\x00R\vtenantState\x121\n" +
 	"\tdisk_full\x18\x10 \x01(\v2\x12.vipkv.v1.DiskFullH\x00R\bdiskFull\x12F\n" +
 	"\x10invalid_argument\x18\x11 \x01(\v2\x19.vipkv.v1.InvalidArgumentH\x00R\x0finvalidArgumentB\x06\n" +
-	"\x04kind\"O\n" +
+	"\x04kind\"r\n" +
 	"\tNotLeader\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12'\n" +
-	"\x0fleader_endpoint\x18\x02 \x01(\tR\x0eleaderEndpoint\":\n" +
+	"\x0fleader_endpoint\x18\x02 \x01(\tR\x0eleaderEndpoint\x12!\n" +
+	"\fleader_store\x18\x03 \x01(\x04R\vleaderStore\":\n" +
 	"\n" +
 	"StaleEpoch\x12,\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x14.vipkv.v1.RangeRouteR\x06ranges\"\xca\x01\n" +

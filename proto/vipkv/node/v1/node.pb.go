@@ -2298,10 +2298,10 @@ const file_vipkv_node_v1_node_proto_rawDesc = "" +
 	"driverNode\x122\n" +
 	"\x06stores\x18\x03 \x03(\v2\x1a.vipkv.node.v1.StoreStatusR\x06stores\x122\n" +
 	"\x06ranges\x18\x04 \x03(\v2\x1a.vipkv.node.v1.RangeStatusR\x06ranges\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems2\x91\x01\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems2\x93\x01\n" +
 	"\x04Raft\x12<\n" +
-	"\bMessages\x12\x18.vipkv.node.v1.RaftBatch\x1a\x14.vipkv.node.v1.Empty(\x01\x12K\n" +
-	"\bSnapshot\x12\x1c.vipkv.node.v1.SnapshotChunk\x1a\x1f.vipkv.node.v1.SnapshotResponse(\x012\xa5\x01\n" +
+	"\bMessages\x12\x18.vipkv.node.v1.RaftBatch\x1a\x14.vipkv.node.v1.Empty(\x01\x12M\n" +
+	"\bSnapshot\x12\x1c.vipkv.node.v1.SnapshotChunk\x1a\x1f.vipkv.node.v1.SnapshotResponse(\x010\x012\xa5\x01\n" +
 	"\x06Ranges\x12H\n" +
 	"\aExecute\x12\x1d.vipkv.node.v1.ExecuteRequest\x1a\x1e.vipkv.node.v1.ExecuteResponse\x12Q\n" +
 	"\n" +

@@ -30,7 +30,8 @@ const (
 // Raft moves messages and range snapshots between stores.
 type RaftClient interface {
 	Messages(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RaftBatch, Empty], error)
-	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotChunk, SnapshotResponse], error)
+	// Snapshot: the receiver answers the header (accepted or not) before any data is made, and the end (installed or not).
+	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotChunk, SnapshotResponse], error)
 }
 
 type raftClient struct {
@@ -54,7 +55,7 @@ func (c *raftClient) Messages(ctx context.Context, opts ...grpc.CallOption) (grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Raft_MessagesClient = grpc.ClientStreamingClient[RaftBatch, Empty]
 
-func (c *raftClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotChunk, SnapshotResponse], error) {
+func (c *raftClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotChunk, SnapshotResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Raft_ServiceDesc.Streams[1], Raft_Snapshot_FullMethodName, cOpts...)
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *raftClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grp
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Raft_SnapshotClient = grpc.ClientStreamingClient[SnapshotChunk, SnapshotResponse]
+type Raft_SnapshotClient = grpc.BidiStreamingClient[SnapshotChunk, SnapshotResponse]
 
 // RaftServer is the server API for Raft service.
 // All implementations must embed UnimplementedRaftServer
@@ -74,7 +75,8 @@ type Raft_SnapshotClient = grpc.ClientStreamingClient[SnapshotChunk, SnapshotRes
 // Raft moves messages and range snapshots between stores.
 type RaftServer interface {
 	Messages(grpc.ClientStreamingServer[RaftBatch, Empty]) error
-	Snapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotResponse]) error
+	// Snapshot: the receiver answers the header (accepted or not) before any data is made, and the end (installed or not).
+	Snapshot(grpc.BidiStreamingServer[SnapshotChunk, SnapshotResponse]) error
 	mustEmbedUnimplementedRaftServer()
 }
 
@@ -88,7 +90,7 @@ type UnimplementedRaftServer struct{}
 func (UnimplementedRaftServer) Messages(grpc.ClientStreamingServer[RaftBatch, Empty]) error {
 	return status.Error(codes.Unimplemented, "method Messages not implemented")
 }
-func (UnimplementedRaftServer) Snapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotResponse]) error {
+func (UnimplementedRaftServer) Snapshot(grpc.BidiStreamingServer[SnapshotChunk, SnapshotResponse]) error {
 	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedRaftServer) mustEmbedUnimplementedRaftServer() {}
@@ -124,7 +126,7 @@ func _Raft_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Raft_SnapshotServer = grpc.ClientStreamingServer[SnapshotChunk, SnapshotResponse]
+type Raft_SnapshotServer = grpc.BidiStreamingServer[SnapshotChunk, SnapshotResponse]
 
 // Raft_ServiceDesc is the grpc.ServiceDesc for Raft service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -142,6 +144,7 @@ var Raft_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Snapshot",
 			Handler:       _Raft_Snapshot_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

@@ -1,0 +1,111 @@
+package history
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Type is the outcome of an operation.
+type Type string
+
+// The outcomes.
+const (
+	OK   Type = "ok"
+	Fail Type = "fail"
+	Info Type = "info"
+)
+
+// Kind is what an operation does.
+type Kind string
+
+// The kinds of operations.
+const (
+	Read   Kind = "read"   // register: Result is the value, "" when there is none
+	Write  Kind = "write"  // register: Arg is the value
+	CAS    Kind = "cas"    // register: Arg replaces Expect; Result is "true", or "false" when it did not match
+	Append Kind = "append" // stream: Arg is the client's id of the record; Result is its sequence number, decimal
+	Stream Kind = "stream" // stream: List is the ids of all records, in order of sequence numbers from 1
+	Add    Kind = "add"    // set: Arg is the element
+	Set    Kind = "set"    // set: List is all elements
+)
+
+// Op is one operation of one client.
+type Op struct {
+	Client   int      `json:"client"`
+	Kind     Kind     `json:"op"`
+	Key      string   `json:"key"`
+	Arg      string   `json:"arg,omitempty"`
+	Expect   string   `json:"expect,omitempty"`
+	Result   string   `json:"result,omitempty"`
+	List     []string `json:"list,omitempty"`
+	Invoke   int64    `json:"invoke_ns"`
+	Return   int64    `json:"return_ns"` // of info: when the client gave up
+	Type     Type     `json:"type"`
+	Endpoint string   `json:"endpoint,omitempty"`
+	Err      string   `json:"err,omitempty"`
+}
+
+// Validate checks what every history must hold.
+func (o *Op) Validate() error {
+	switch o.Kind {
+	case Read, Write, CAS, Append, Stream, Add, Set:
+	default:
+		return fmt.Errorf("unknown op %q", o.Kind)
+	}
+	switch o.Type {
+	case OK, Fail, Info:
+	default:
+		return fmt.Errorf("unknown type %q", o.Type)
+	}
+	if o.Return < o.Invoke {
+		return fmt.Errorf("client %d: an operation returns at %d, before it is invoked at %d", o.Client, o.Return, o.Invoke)
+	}
+	return nil
+}
+
+// Writer writes a history. It is not safe for concurrent use.
+type Writer struct {
+	w   *bufio.Writer
+	enc *json.Encoder
+}
+
+// NewWriter returns a writer to w. Flush must be called at the end.
+func NewWriter(w io.Writer) *Writer {
+	b := bufio.NewWriter(w)
+	return &Writer{w: b, enc: json.NewEncoder(b)}
+}
+
+// Write appends one operation.
+func (w *Writer) Write(o *Op) error {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("write history: %w", err)
+	}
+	return w.enc.Encode(o)
+}
+
+// Flush hands everything written to the underlying writer.
+func (w *Writer) Flush() error { return w.w.Flush() }
+
+// ReadAll reads a whole history. A field or line that it does not know is an error.
+func ReadAll(r io.Reader) ([]Op, error) {
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	var ops []Op
+	for {
+		var o Op
+		err := dec.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return ops, nil
+		}
+		if err == nil {
+			err = o.Validate()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read history: operation %d: %w", len(ops)+1, err)
+		}
+		ops = append(ops, o)
+	}
+}

@@ -1,0 +1,192 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/storage"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore/engine"
+	"github.com/vipkv/vipkv/raftstore/replica"
+)
+
+// simTenant owns all keys of a run.
+const simTenant = 7
+
+// clientBase is the node number of the first client.
+const clientBase = 100
+
+// cluster is everything in one run.
+type cluster struct {
+	k         *kernel
+	o         *Options
+	net       *network
+	stores    []*store
+	clients   []*client
+	oracle    *oracle
+	placement *placement
+	nemesis   *nemesis
+	work      *workload
+	history   []history.Op
+	count     counters
+	nextRange proto.RangeID
+}
+
+// counters say whether a run was worth anything.
+type counters struct {
+	ok, failed, unknown             int
+	crashes, boots, faults          int
+	leaders, splits, changes, moves int
+	offers, installs, removed       int
+	compared                        int
+	verdicts                        [replica.Unknown + 1]int
+}
+
+func (c *counters) add(o *counters) {
+	c.ok += o.ok
+	c.failed += o.failed
+	c.unknown += o.unknown
+	c.crashes += o.crashes
+	c.boots += o.boots
+	c.faults += o.faults
+	c.leaders += o.leaders
+	c.splits += o.splits
+	c.changes += o.changes
+	c.moves += o.moves
+	c.offers += o.offers
+	c.installs += o.installs
+	c.removed += o.removed
+	c.compared += o.compared
+	for i := range c.verdicts {
+		c.verdicts[i] += o.verdicts[i]
+	}
+}
+
+func (c *counters) String() string {
+	return fmt.Sprintf("ops %d ok %d failed %d unknown; %d faults %d crashes; %d leaders %d splits %d changes %d moves; "+
+		"%d snapshots offered %d installed; %d replicas removed; %d comparisons; applied %d not-leader %d stale %d "+
+		"full %d refused %d unknown %d",
+		c.ok, c.failed, c.unknown, c.faults, c.crashes, c.leaders, c.splits, c.changes, c.moves, c.offers, c.installs,
+		c.removed, c.compared, c.verdicts[replica.Applied], c.verdicts[replica.NotLeader],
+		c.verdicts[replica.StaleEpoch], c.verdicts[replica.QueueFull], c.verdicts[replica.Refused],
+		c.verdicts[replica.Unknown])
+}
+
+func newCluster(o *Options, log func(string, ...any)) *cluster {
+	c := &cluster{k: &kernel{seed: o.Seed, log: log}, o: o, nextRange: proto.FirstUserRange + 1}
+	c.net = newNetwork(c.k, o)
+	c.oracle = newOracle(c)
+	c.placement = newPlacement(c)
+	c.work = newWorkload(c)
+	for i := 1; i <= o.Stores; i++ {
+		c.stores = append(c.stores, newStore(c, i))
+	}
+	c.nemesis = newNemesis(c)
+	for i := range o.Groups * o.ClientsPerGroup {
+		c.clients = append(c.clients, newClient(c, i))
+	}
+	return c
+}
+
+func (c *cluster) store(id proto.StoreID) *store {
+	if id < 1 || int(id) > len(c.stores) {
+		return nil
+	}
+	return c.stores[id-1]
+}
+
+// bootstrap makes the first range with one replica on the first store, and starts all.
+func (c *cluster) bootstrap() error {
+	start := userKey("")
+	d := &internalpb.Descriptor{
+		RangeId: uint64(proto.FirstUserRange), Start: start, Epoch: &internalpb.Epoch{Version: 1, Conf: 1},
+		Replicas: []*internalpb.Replica{{StoreId: 1, ReplicaId: 1}}, NextReplicaId: 2,
+	}
+	e, err := engine.OpenMem(c.stores[0].disk, engine.Options{})
+	if err != nil {
+		return err
+	}
+	var b storage.Batch
+	if err := replica.Bootstrap(&b, d, 0); err != nil {
+		return err
+	}
+	if err := e.Commit(&b, true); err != nil {
+		return err
+	}
+	if err := e.Close(); err != nil {
+		return err
+	}
+	for _, s := range c.stores {
+		s.boot()
+	}
+	return nil
+}
+
+// userKey is a replicated key: tenant, space, and what the client calls it.
+func userKey(s string) []byte {
+	return append(append(binary.BigEndian.AppendUint32(nil, simTenant), 'k'), s...)
+}
+
+// proposalDelay is the time between evaluating a command and proposing it: long enough, now and then, for the leader
+// to change and to change back.
+func (c *cluster) proposalDelay(s *store) int64 {
+	if chance(s.r, c.o.DelayedProposals) {
+		return between(s.r, 100*ms, 3*sec)
+	}
+	return tail(s.r, 0, 500*us)
+}
+
+func (c *cluster) raftLog(id proto.StoreID) raft.Logger { return &raftLogger{c.k, int(id)} }
+
+// raftLogger keeps raft quiet and turns its panics into the end of the run.
+type raftLogger struct {
+	k     *kernel
+	store int
+}
+
+func (l *raftLogger) Debug(...any)            {}
+func (l *raftLogger) Debugf(string, ...any)   {}
+func (l *raftLogger) Info(...any)             {}
+func (l *raftLogger) Infof(string, ...any)    {}
+func (l *raftLogger) Warning(...any)          {}
+func (l *raftLogger) Warningf(string, ...any) {}
+func (l *raftLogger) Error(v ...any)          { l.k.note("store %d raft: %s", l.store, fmt.Sprint(v...)) }
+func (l *raftLogger) Errorf(f string, v ...any) {
+	l.k.note("store %d raft: %s", l.store, fmt.Sprintf(f, v...))
+}
+func (l *raftLogger) Fatal(v ...any)            { panic("raft: " + fmt.Sprint(v...)) }
+func (l *raftLogger) Fatalf(f string, v ...any) { panic("raft: " + fmt.Sprintf(f, v...)) }
+func (l *raftLogger) Panic(v ...any)            { panic("raft: " + fmt.Sprint(v...)) }
+func (l *raftLogger) Panicf(f string, v ...any) { panic("raft: " + fmt.Sprintf(f, v...)) }
+
+// leaders lists, for each range, the status of the replica that leads in the newest term.
+func (c *cluster) leaders() []leaderStatus {
+	best := map[proto.RangeID]leaderStatus{}
+	for _, s := range c.stores {
+		if !s.up || s.paused {
+			continue
+		}
+		for _, id := range s.ranges() {
+			st := s.status[id]
+			if st.Leads && st.Descriptor != nil && (best[id].store == nil || best[id].Term < st.Term) {
+				best[id] = leaderStatus{st, s}
+			}
+		}
+	}
+	var out []leaderStatus
+	for _, id := range slices.Sorted(maps.Keys(best)) {
+		out = append(out, best[id])
+	}
+	return out
+}
+
+type leaderStatus struct {
+	*replica.Status
+	store *store
+}

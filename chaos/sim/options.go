@@ -1,0 +1,97 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/vipkv/vipkv/raftstore/replica"
+)
+
+// Options are everything about a run that is drawn before it starts. They are printed with a failure.
+type Options struct {
+	Seed     uint64
+	Duration int64 // of the part with faults, ns
+
+	Stores    int
+	TickNS    int64
+	SlowDisks bool
+
+	// The network: one way, per message.
+	LatencyLo, LatencyHi int64
+	Loss, Duplicate      float64
+	Reorder              float64
+
+	// Clients.
+	Groups, ClientsPerGroup int
+	Think                   int64 // mean, between two operations of a client
+	DelayedProposals        float64
+
+	RangesMax int
+	Faults    []string // classes that are on
+	FaultGap  int64    // mean time between two faults
+
+	Election, Heartbeat         int
+	MessageBytes, ApplyingBytes uint64
+	Inflight, CacheBytes        int
+	QueueCount                  int
+	TruncateEntries, LogEntries uint64
+}
+
+func (o *Options) String() string { return fmt.Sprintf("%+v", *o) }
+
+// DrawOptions draws the options of a seed: few faults on in some runs, all in others, and tuning constants at their
+// extremes.
+func DrawOptions(seed uint64) Options {
+	r := rand.New(rand.NewPCG(seed, 0x0907))
+	o := Options{
+		Seed:     seed,
+		Duration: between(r, 20, 40) * sec,
+		Stores:   []int{3, 4, 4, 5, 5}[r.IntN(5)],
+		TickNS:   []int64{50, 100}[r.IntN(2)] * ms,
+
+		LatencyLo: 100 * us,
+		LatencyHi: []int64{1, 5, 20}[r.IntN(3)] * ms,
+		Loss:      []float64{0, 0, 0.005, 0.03}[r.IntN(4)],
+		Duplicate: []float64{0, 0, 0.02}[r.IntN(3)],
+		Reorder:   []float64{0, 0, 0.05, 0.2}[r.IntN(4)],
+
+		Groups: 3, ClientsPerGroup: 4,
+		Think:            between(r, 8, 60) * ms,
+		DelayedProposals: []float64{0, 0.01, 0.04}[r.IntN(3)],
+		SlowDisks:        chance(r, 0.3),
+
+		RangesMax: 2 + r.IntN(6),
+		FaultGap:  between(r, 300, 2000) * ms,
+
+		Election:  []int{5, 10}[r.IntN(2)],
+		Heartbeat: 1 + r.IntN(2),
+	}
+	drawLimits(r, &o)
+	for _, f := range faultClasses() {
+		if chance(r, 0.7) {
+			o.Faults = append(o.Faults, f.name)
+		}
+	}
+	return o
+}
+
+func drawLimits(r *rand.Rand, o *Options) {
+	d := replica.DefaultConfig()
+	o.MessageBytes = []uint64{1, 300, d.MessageBytesMax}[r.IntN(3)]
+	o.ApplyingBytes = []uint64{1, 500, d.ApplyingBytesMax, d.ApplyingBytesMax}[r.IntN(4)]
+	o.Inflight = []int{2, 16, d.InflightMessages}[r.IntN(3)]
+	o.CacheBytes = []int{0, 512, d.CacheBytesMax}[r.IntN(3)]
+	o.QueueCount = []int{3, d.QueueCountMax, d.QueueCountMax}[r.IntN(3)]
+	o.TruncateEntries = uint64(between(r, 4, 64))
+	o.LogEntries = o.TruncateEntries + uint64(between(r, 8, 200))
+}
+
+func (o *Options) coreConfig() replica.Config {
+	c := replica.DefaultConfig()
+	c.ElectionTicks, c.HeartbeatTicks = o.Election, o.Heartbeat
+	c.MessageBytesMax, c.ApplyingBytesMax = o.MessageBytes, o.ApplyingBytes
+	c.InflightMessages, c.CacheBytesMax = o.Inflight, o.CacheBytes
+	c.QueueCountMax = o.QueueCount
+	c.TruncateEntries, c.LogEntriesMax = o.TruncateEntries, o.LogEntries
+	return c
+}

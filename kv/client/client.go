@@ -1,0 +1,102 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/vipkv/vipkv/proto/rpcerr"
+	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+)
+
+// ErrNotFound is returned by Get for a key that does not exist.
+var ErrNotFound = errors.New("not found")
+
+// Options of a Client.
+type Options struct {
+	// Endpoints are host:port addresses of nodes; one that answers is enough. Required.
+	Endpoints []string
+	// Credential is the API key of a tenant, or the cluster's admin credential.
+	Credential string
+	// Insecure allows plaintext connections to addresses that are not loopback. Everybody on the path can then read
+	// the credential and the data.
+	Insecure bool
+	// Timeout bounds one call with all its retries; a context with an earlier deadline bounds it further. Default:
+	// 10 s.
+	Timeout time.Duration
+	// AttemptTimeout bounds one attempt while there are other endpoints to try, so that a node that hangs costs no
+	// more. It doubles when all endpoints were in vain. Default: 1 s.
+	AttemptTimeout time.Duration
+}
+
+// Client talks to a cluster as one tenant, or as its administrator. Safe for concurrent use.
+type Client struct {
+	// Immutable after Open.
+	opts   Options
+	pool   *pool
+	routes *routeCache
+	shared bool // the pool belongs to the Client that WithCredential was called on
+}
+
+// Open makes a client. It checks the options and starts to connect; it does not wait for a node, so a cluster that is
+// down is seen by the first call.
+func Open(ctx context.Context, o Options) (*Client, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(o.Endpoints) == 0 {
+		return nil, rpcerr.Invalid("endpoints", "none given")
+	}
+	if o.Timeout < 0 || o.AttemptTimeout < 0 {
+		return nil, rpcerr.Invalid("timeout", "is negative")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.AttemptTimeout == 0 {
+		o.AttemptTimeout = time.Second
+	}
+	p, err := newPool(o.Endpoints, o.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{opts: o, pool: p, routes: newRouteCache()}, nil
+}
+
+// WithCredential returns a client for another credential that shares c's connections; c.Close ends both.
+func (c *Client) WithCredential(credential string) *Client {
+	o := c.opts
+	o.Credential = credential
+	return &Client{opts: o, pool: c.pool, routes: newRouteCache(), shared: true}
+}
+
+// Close ends the connections. Calls under way fail.
+func (c *Client) Close() error {
+	if c.shared {
+		return nil
+	}
+	return c.pool.close()
+}
+
+// RequestID makes a write safe to send again: for 10 minutes the same id gives the recorded answer. Every write has
+// one; a caller gives its own only to carry a write on after its process was restarted.
+type RequestID struct {
+	ID     [16]byte
+	Issued time.Time // when the id was made
+}
+
+// NewRequestID makes an id.
+func NewRequestID() RequestID {
+	r := RequestID{Issued: time.Now()}
+	rand.Read(r.ID[:])
+	return r
+}
+
+func (r *RequestID) proto() *vipkvpb.RequestId {
+	if r == nil {
+		fresh := NewRequestID()
+		r = &fresh
+	}
+	return &vipkvpb.RequestId{Id: r.ID[:], IssuedMs: r.Issued.UnixMilli()}
+}

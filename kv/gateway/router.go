@@ -1,0 +1,333 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/rpcerr"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/txn/mvcc"
+)
+
+// Ranges is how a router reaches ranges.
+type Ranges interface {
+	// Lookup returns where ranges lie, in key order, from the one that holds key on.
+	Lookup(ctx context.Context, key []byte, limit int) ([]*internalpb.RangeLocation, error)
+	// Execute runs a command on the store's node, which may be this one.
+	Execute(ctx context.Context, store proto.StoreID, req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error)
+	// Endpoint is the client address of a store's node; empty when not known.
+	Endpoint(store proto.StoreID) string
+}
+
+// RouterConfig of a Router.
+type RouterConfig struct {
+	Ranges Ranges
+	// Deadline bounds one command with all its attempts, when the caller's context does not. Default 10 s.
+	Deadline time.Duration
+	// Attempt bounds one attempt, so that a node that hangs costs no more. Default 1 s.
+	Attempt time.Duration
+	// BackoffMin and BackoffMax bound the pause between attempts. Default 5 ms and 200 ms.
+	BackoffMin, BackoffMax time.Duration
+	// CacheMax bounds the cached locations. Default 100,000.
+	CacheMax int
+}
+
+// DefaultRouterConfig returns the defaults.
+func DefaultRouterConfig() RouterConfig {
+	return RouterConfig{Deadline: 10 * time.Second, Attempt: time.Second, BackoffMin: 5 * time.Millisecond,
+		BackoffMax: 200 * time.Millisecond, CacheMax: 100_000}
+}
+
+// Router finds the leader of the range that holds a key, sends commands there, and tries again where that is safe. Every
+// write carries a request id, so a second attempt after an unknown outcome answers what the first one did.
+type Router struct {
+	cfg RouterConfig
+
+	mu    sync.Mutex
+	cache *btree.BTreeG[*location] // by start; spans do not overlap
+}
+
+// location is a cached descriptor and where its leader was last seen.
+type location struct {
+	desc   *internalpb.Descriptor
+	leader proto.StoreID // 0: not known
+	next   int           // which replica is tried when no leader is known
+}
+
+func (l *location) holds(at mvcc.Route) bool {
+	start, end := l.desc.Start, l.desc.End
+	if at.Before {
+		return bytes.Compare(start, at.Key) < 0 && (len(end) == 0 || bytes.Compare(at.Key, end) <= 0)
+	}
+	return bytes.Compare(start, at.Key) <= 0 && (len(end) == 0 || bytes.Compare(at.Key, end) < 0)
+}
+
+// NewRouter returns a router with an empty cache.
+func NewRouter(cfg RouterConfig) *Router {
+	return &Router{cfg: cfg, cache: btree.NewG(16, func(a, b *location) bool {
+		return bytes.Compare(a.desc.Start, b.desc.Start) < 0
+	})}
+}
+
+// errSeveralRanges is returned by Send for a command whose keys lie in several ranges.
+var errSeveralRanges = errors.New("the keys lie in several ranges")
+
+// Send runs a command on the range that the route names. keys, when given, must all lie in it: errSeveralRanges is the
+// answer when they do not, and nothing was done.
+func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.ExecuteRequest, keys ...[]byte) (
+	*internalpb.ExecuteResponse, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.cfg.Deadline)
+		defer cancel()
+	}
+	var last error
+	unknown := false // an attempt may have been carried out
+	pause := r.cfg.BackoffMin
+	for attempt := 0; ; attempt++ {
+		if attempt > 0 {
+			wait := pause/2 + rand.N(pause/2+1)
+			var t *rpcerr.ThrottledError
+			if errors.As(last, &t) {
+				wait = max(wait, time.Duration(t.RetryAfterMs)*time.Millisecond)
+			}
+			if !sleep(ctx, wait) {
+				return nil, r.giveUp(ctx, last, unknown)
+			}
+			pause = min(pause*2, r.cfg.BackoffMax)
+		}
+		loc, store, err := r.locate(ctx, route)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, r.giveUp(ctx, errors.Join(last, err), unknown)
+			}
+			last = err
+			continue
+		}
+		if slices.ContainsFunc(keys, func(k []byte) bool { return !loc.holds(mvcc.Route{Key: k}) }) {
+			return nil, errSeveralRanges
+		}
+		resp, err := r.attempt(ctx, store, loc.desc, req)
+		if err == nil {
+			r.learn(loc, store)
+			return resp, nil
+		}
+		again, maybeDone := r.judge(loc, store, err)
+		unknown = unknown || maybeDone
+		if !again {
+			return nil, err
+		}
+		last = err
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (r *Router) attempt(ctx context.Context, store proto.StoreID, d *internalpb.Descriptor,
+	req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
+	defer cancel()
+	routed := &internalpb.ExecuteRequest{Tenant: req.Tenant, RangeId: d.RangeId, EpochVersion: d.Epoch.Version,
+		ReadAt: req.ReadAt, Request: req.Request}
+	return r.cfg.Ranges.Execute(ctx, store, routed)
+}
+
+// judge decides whether another attempt makes sense, and whether this one may have been carried out.
+func (r *Router) judge(loc *location, store proto.StoreID, err error) (again, maybeDone bool) {
+	var (
+		notLeader *rpcerr.NotLeaderError
+		stale     *rpcerr.StaleEpochError
+		throttled *rpcerr.ThrottledError
+		ambiguous *rpcerr.AmbiguousError
+		table     rpcerr.Error
+	)
+	switch {
+	case errors.As(err, &notLeader):
+		r.moved(loc, store, proto.StoreID(notLeader.LeaderStore))
+		return true, false
+	case errors.As(err, &stale):
+		r.forget(loc)
+		return true, false
+	case errors.As(err, &throttled):
+		return true, false
+	case errors.As(err, &ambiguous):
+		r.moved(loc, store, 0)
+		return true, true
+	case errors.As(err, &table):
+		return false, false
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		r.moved(loc, store, 0)
+		return true, true
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		r.moved(loc, store, 0)
+		return true, true
+	}
+	return false, false
+}
+
+// giveUp says honestly what is known at the deadline.
+func (r *Router) giveUp(ctx context.Context, last error, unknown bool) error {
+	if unknown {
+		return rpcerr.Ambiguous(fmt.Sprintf("no answer before the deadline: %v", last))
+	}
+	var t rpcerr.Error
+	if errors.As(last, &t) {
+		return last
+	}
+	return status.Errorf(codes.Unavailable, "the range could not be reached before the deadline: %v (%v)", last, ctx.Err())
+}
+
+// locate returns the cached location of key and the store to try, and fills the cache where it has a gap.
+func (r *Router) locate(ctx context.Context, route mvcc.Route) (*location, proto.StoreID, error) {
+	if loc, store := r.cached(route); loc != nil {
+		return loc, store, nil
+	}
+	found, err := r.cfg.Ranges.Lookup(ctx, lookupKey(route), lookupLimit)
+	if err != nil {
+		return nil, 0, fmt.Errorf("look a range up: %w", err)
+	}
+	for _, f := range found {
+		r.insert(f)
+	}
+	if loc, store := r.cached(route); loc != nil {
+		return loc, store, nil
+	}
+	return nil, 0, status.Error(codes.Unavailable, "no range is known for the key")
+}
+
+// lookupLimit is how many ranges a lookup asks for, from the one that is needed on.
+const lookupLimit = 16
+
+// lookupKey is a key in the range that the route names or, for Before, one that is hardly ever more than a range before
+// it: what follows it is looked up too.
+func lookupKey(route mvcc.Route) []byte {
+	key := bytes.Clone(route.Key)
+	n := len(key)
+	if !route.Before || n == 0 {
+		return key
+	}
+	if key[n-1] == 0 {
+		return key[:n-1]
+	}
+	key[n-1]--
+	return append(key, bytes.Repeat([]byte{0xFF}, 24)...)
+}
+
+func (r *Router) cached(route mvcc.Route) (*location, proto.StoreID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var loc *location
+	r.cache.DescendLessOrEqual(&location{desc: &internalpb.Descriptor{Start: route.Key}}, func(l *location) bool {
+		loc = l
+		return route.Before && bytes.Equal(l.desc.Start, route.Key) // then it is the one before
+	})
+	if loc == nil || !loc.holds(route) {
+		return nil, 0
+	}
+	if loc.leader != 0 {
+		return loc, loc.leader
+	}
+	if len(loc.desc.Replicas) == 0 {
+		return nil, 0
+	}
+	store := proto.StoreID(loc.desc.Replicas[loc.next%len(loc.desc.Replicas)].StoreId)
+	return loc, store
+}
+
+// insert caches what a lookup found; an older descriptor never replaces a newer one.
+func (r *Router) insert(f *internalpb.RangeLocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := &location{desc: f.Desc, leader: proto.StoreID(f.LeaderStore)}
+	var overlaps []*location
+	visit := func(l *location) bool {
+		if len(n.desc.End) > 0 && bytes.Compare(l.desc.Start, n.desc.End) >= 0 {
+			return false
+		}
+		if len(l.desc.End) == 0 || bytes.Compare(n.desc.Start, l.desc.End) < 0 {
+			overlaps = append(overlaps, l)
+		}
+		return true
+	}
+	r.cache.DescendLessOrEqual(n, func(l *location) bool { visit(l); return false })
+	r.cache.AscendGreaterOrEqual(n, func(l *location) bool {
+		if len(overlaps) > 0 && overlaps[len(overlaps)-1] == l {
+			return true
+		}
+		return visit(l)
+	})
+	for _, l := range overlaps {
+		if newer(l.desc, n.desc) {
+			return
+		}
+	}
+	for _, l := range overlaps {
+		r.cache.Delete(l)
+	}
+	if r.cache.Len() >= r.cfg.CacheMax {
+		r.cache.Clear(false)
+	}
+	r.cache.ReplaceOrInsert(n)
+}
+
+// newer: a is of the same range and later than b, or of another range after more splits.
+func newer(a, b *internalpb.Descriptor) bool {
+	if a.Epoch.Version != b.Epoch.Version {
+		return a.Epoch.Version > b.Epoch.Version
+	}
+	return a.RangeId == b.RangeId && a.Epoch.Conf > b.Epoch.Conf
+}
+
+// learn remembers who answered as the leader.
+func (r *Router) learn(loc *location, store proto.StoreID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	loc.leader = store
+}
+
+// moved drops what was believed of the leader: the hint is tried next, or each replica in turn; after a whole round the
+// descriptor is looked up again.
+func (r *Router) moved(loc *location, tried, hint proto.StoreID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if loc.leader != tried && loc.leader != 0 {
+		return // somebody has learnt better meanwhile
+	}
+	loc.leader = 0
+	if hint != 0 && hint != tried {
+		loc.leader = hint
+		return
+	}
+	loc.next++
+	if loc.next%max(len(loc.desc.Replicas), 1) == 0 {
+		r.cache.Delete(loc)
+	}
+}
+
+func (r *Router) forget(loc *location) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cache.Delete(loc)
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/vipkv/vipkv/proto"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore"
+	"github.com/vipkv/vipkv/raftstore/engine"
+)
+
+// stepsMax bounds the operators' steps that a node carries out at a time; the driver hands the rest again.
+const stepsMax = 16
+
+// reporter tells the placement driver what this node has, and carries out the steps that come back.
+type reporter struct {
+	store    *raftstore.Store
+	engine   engine.Engine
+	ranges   *rangesServer
+	client   *placementClient
+	peers    *peers
+	interval time.Duration
+	orphan   int // ticks without a leader after which a replica asks whether it still belongs
+	self     *internalpb.NodeInfo
+	info     *internalpb.StoreInfo
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	running map[proto.RangeID]bool
+	wg      sync.WaitGroup
+	last    time.Time // when the driver last answered
+}
+
+// run reports until ctx ends, and waits for the steps that it started.
+func (r *reporter) run(ctx context.Context) error {
+	defer r.wg.Wait()
+	t := time.NewTicker(r.interval)
+	defer t.Stop()
+	for sequence := uint64(1); ; sequence++ {
+		if err := r.beat(ctx, sequence); err != nil && ctx.Err() == nil {
+			r.log.Info("no answer from the placement driver", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (r *reporter) beat(ctx context.Context, sequence uint64) error {
+	beatCtx, cancel := context.WithTimeout(ctx, 4*r.interval+time.Second)
+	defer cancel()
+	led, orphans, replicas, err := r.store.Led(beatCtx, r.orphan)
+	if err != nil {
+		return err
+	}
+	m := r.engine.Metrics()
+	req := &internalpb.HeartbeatRequest{Node: r.self, Store: r.info, UsedBytes: m.DiskBytes,
+		CapacityBytes: m.DiskTotalBytes, AvailableBytes: m.DiskFreeBytes, Replicas: uint32(replicas), Led: led,
+		Orphans: orphans, Sequence: sequence}
+	var resp *internalpb.HeartbeatResponse
+	err = r.client.call(beatCtx, func(ctx context.Context, p internalpb.PlacementClient) (err error) {
+		resp, err = p.Heartbeat(ctx, req)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.last = time.Now()
+	r.mu.Unlock()
+	for _, o := range resp.Gone {
+		r.store.Gone(proto.RangeID(o.RangeId), proto.ReplicaID(o.ReplicaId))
+	}
+	for _, step := range resp.Steps {
+		r.start(ctx, step)
+	}
+	return r.peers.update(resp.Nodes, resp.NodeOfStore)
+}
+
+// start carries a step out, unless one of its range is running. Steps are fenced by the epoch that they carry, so one
+// that comes late does nothing.
+func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest) {
+	id := proto.RangeID(step.RangeId)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running[id] || len(r.running) >= stepsMax {
+		return
+	}
+	r.running[id] = true
+	r.wg.Add(1)
+	go func() { // ends by the timeouts of the steps; run waits for it
+		defer r.wg.Done()
+		if _, err := r.ranges.step(ctx, step); err != nil && ctx.Err() == nil {
+			r.log.Info("a step was not carried out", "range", uint64(id), "error", err)
+		}
+		r.mu.Lock()
+		delete(r.running, id)
+		r.mu.Unlock()
+	}()
+}
+
+// silence is for how long the driver has not answered.
+func (r *reporter) silence() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.last)
+}

@@ -1,0 +1,436 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/vipkv/vipkv/encryption"
+	"github.com/vipkv/vipkv/kv/gateway"
+	"github.com/vipkv/vipkv/kv/tenant"
+	"github.com/vipkv/vipkv/placement"
+	"github.com/vipkv/vipkv/placement/tso"
+	"github.com/vipkv/vipkv/proto"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/raftstore"
+	"github.com/vipkv/vipkv/raftstore/engine"
+	"github.com/vipkv/vipkv/raftstore/transport"
+	"github.com/vipkv/vipkv/txn"
+	"github.com/vipkv/vipkv/txn/mvcc"
+)
+
+const (
+	codeUnavailable = codes.Unavailable
+	// clientMessageMax is the largest request of a client: 4 MiB and some room for its fields.
+	clientMessageMax = 4<<20 + 64<<10
+	handshakeTimeout = 10 * time.Second
+	drainTimeout     = 5 * time.Second
+)
+
+var (
+	enforcement     = keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}
+	serverKeepalive = keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 20 * time.Second, Timeout: 5 * time.Second}
+)
+
+// Node is one process of a cluster.
+type Node struct {
+	cfg Config
+	log *slog.Logger
+	reg *prometheus.Registry
+
+	clientL, peerL, httpL net.Listener
+	keyfile               *encryption.Keyfile
+	system                *encryption.Domain
+	engine                engine.Engine
+	id                    engine.Identity
+	fatal                 chan error // capacity 1
+
+	peers     *peers
+	transport *transport.Transport
+	store     *raftstore.Store
+	executor  *txn.Executor
+	batcher   *tso.Batcher
+	keyring   *encryption.Keyring
+	registry  *tenant.Registry
+	gateway   *gateway.Gateway
+	server    *placementServer
+	ranges    *rangesServer
+	client    *placementClient
+	reporter  *reporter
+	admin     *gateway.Admin
+}
+
+// Run starts a node and serves until ctx ends (nil) or it can not go on.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, reg: prometheus.NewRegistry(), fatal: make(chan error, 1)}
+	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer n.close()
+	if err := n.open(); err != nil {
+		return err
+	}
+	if err := n.identify(ctx); err != nil {
+		return err
+	}
+	if err := n.assemble(); err != nil {
+		return err
+	}
+	return n.serve(ctx)
+}
+
+// open takes the ports, the keys and the store, in this order: nothing on disk is touched before what can fail without
+// it has not failed.
+func (n *Node) open() (err error) {
+	listen := func(addr string) net.Listener {
+		if err != nil {
+			return nil
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err != nil {
+			err = &ListenError{Address: addr, Err: err}
+		}
+		return l
+	}
+	n.clientL, n.peerL, n.httpL = listen(n.cfg.Listen), listen(n.cfg.ListenPeer), listen(n.cfg.ListenHTTP)
+	if err != nil {
+		return err
+	}
+	if err := encryption.CheckKeyfilePlace(n.cfg.Keyfile, n.cfg.DataDir); err != nil {
+		return err
+	}
+	if n.keyfile, err = encryption.LoadKeyfile(n.cfg.Keyfile); err != nil {
+		return err
+	}
+	if n.system, err = encryption.SystemDomain(n.keyfile, encryption.Options{}); err != nil {
+		return err
+	}
+	if n.cfg.FS == nil {
+		n.cfg.FS = engine.DefaultFS()
+	}
+	if err := engine.CheckDir(n.cfg.FS, n.cfg.DataDir); err != nil {
+		return err
+	}
+	n.engine, err = engine.OpenPebble(n.cfg.DataDir, engine.Options{
+		FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Logger: n.log, OnFatal: n.fail})
+	if err != nil {
+		return err
+	}
+	return checkKeyfile(n.engine, n.keyfile)
+}
+
+// ListenError says that an address can not be listened on.
+type ListenError struct {
+	Address string
+	Err     error
+}
+
+func (e *ListenError) Error() string { return fmt.Sprintf("listen on %s: %v", e.Address, e.Err) }
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+func (n *Node) fail(err error) {
+	select {
+	case n.fatal <- err:
+	default: // the first one counts
+	}
+}
+
+// self is what other nodes are told of this one.
+func (n *Node) self() *internalpb.NodeInfo {
+	or := func(advertised string, l net.Listener) string {
+		if advertised != "" {
+			return advertised
+		}
+		return l.Addr().String()
+	}
+	return &internalpb.NodeInfo{NodeId: uint64(n.id.NodeID), ClientAddress: or(n.cfg.Advertise, n.clientL),
+		PeerAddress: or(n.cfg.AdvertisePeer, n.peerL), HttpAddress: or(n.cfg.AdvertiseHTTP, n.httpL),
+		Locality: n.cfg.Locality, Version: n.cfg.Version}
+}
+
+// identify reads who this store is, or makes it somebody: the first of a new cluster, or a member of a running one.
+func (n *Node) identify(ctx context.Context) (err error) {
+	if n.peers, err = newPeers(n.engine, n.keyfile.PeerSecret()); err != nil {
+		return err
+	}
+	n.client = &placementClient{peers: n.peers, addr: n.self().PeerAddress, seeds: n.cfg.Join}
+	n.id, err = engine.ReadIdentity(n.engine)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, engine.ErrNoIdentity):
+		return err
+	case len(n.cfg.Join) > 0:
+		n.id, err = n.join(ctx, n.client, n.self())
+	default:
+		n.id, err = bootstrap(n.engine, n.system, n.self())
+	}
+	return err
+}
+
+// assemble joins the packages. Nothing runs yet.
+func (n *Node) assemble() (err error) {
+	boot, err := nextBoot(n.engine)
+	if err != nil {
+		return err
+	}
+	tc := transport.DefaultConfig()
+	tc.Dial = n.peers.dialStore
+	n.transport = transport.New(tc)
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	if n.batcher, err = tso.NewBatcher(tso.DefaultBatcherConfig(), n.client.timestamps); err != nil {
+		return err
+	}
+	keys := &sealers{system: n.system}
+	ec := txn.DefaultConfig()
+	ec.Engine, ec.Oracle, ec.SealerFor, ec.Draw = replication{n.store}, n.batcher, keys.forTenant, draw
+	n.executor = txn.NewExecutor(ec)
+	n.ranges = &rangesServer{store: n.store, executor: n.executor}
+	if err := n.openPlacement(); err != nil {
+		return err
+	}
+	rc := gateway.DefaultRouterConfig()
+	rc.Ranges = &reach{self: n.id.StoreID, executor: n.executor, peers: n.peers, placement: n.client}
+	router := gateway.NewRouter(rc)
+	if n.registry, err = tenant.NewRegistry(tenant.RegistryConfig{
+		KV: systemKV{router}, Service: n.keyfile, Pepper: n.keyfile.Pepper()}); err != nil {
+		return err
+	}
+	if n.keyring, err = encryption.NewKeyring(encryption.KeyringConfig{
+		Load: n.registry.KeysOf, Service: n.keyfile, System: n.system}); err != nil {
+		return err
+	}
+	keys.keyring = n.keyring
+	n.reporter = &reporter{store: n.store, engine: n.engine, ranges: n.ranges, client: n.client, peers: n.peers,
+		interval: n.cfg.HeartbeatInterval, orphan: 100, self: n.self(), log: n.log, running: map[proto.RangeID]bool{},
+		info: &internalpb.StoreInfo{StoreId: uint64(n.id.StoreID), NodeId: uint64(n.id.NodeID), BootEpoch: boot}}
+	return n.openGateway(router)
+}
+
+func (n *Node) openStore() (err error) {
+	sc := raftstore.DefaultConfig()
+	sc.Store, sc.Engine, sc.FS, sc.Transport = n.id.StoreID, n.engine, n.cfg.FS, n.transport
+	sc.SnapshotDir = n.cfg.FS.PathJoin(n.cfg.DataDir, "snapshots")
+	sc.AllocateRange, sc.AdjustSplitKey = n.client.allocateRange, mvcc.AdjustSplitKey
+	sc.Logger, sc.Registerer, sc.OnFatal = n.log, n.reg, n.fail
+	sc.SplitBytes, sc.TickInterval = n.cfg.SplitBytes, n.cfg.TickInterval
+	n.store, err = raftstore.Open(sc)
+	return err
+}
+
+func (n *Node) openPlacement() (err error) {
+	system := &systemRange{executor: n.executor, store: n.store}
+	n.server = &placementServer{store: n.store, system: system, peers: n.peers, log: n.log}
+	oc := tso.DefaultConfig()
+	oc.NowMs = func() int64 { return time.Now().UnixMilli() }
+	oc.Leading = func(term uint64) bool { return n.server.leading() == term }
+	oc.Logger = n.log
+	if n.server.oracle, err = tso.New(oc, oracleState{system}); err != nil {
+		return err
+	}
+	began := time.Now()
+	pc := placement.DefaultConfig()
+	pc.NodeID, pc.ClusterID, pc.LostAfter, pc.Logger = n.id.NodeID, n.id.ClusterID[:], n.cfg.LostAfter, n.log
+	pc.UnreachableAfter = min(pc.UnreachableAfter, pc.LostAfter)
+	pc.NowMs = func() int64 { return time.Since(began).Milliseconds() }
+	if n.server.driver, err = placement.New(pc, driverState{system}); err != nil {
+		return err
+	}
+	n.client.self = n.server
+	return nil
+}
+
+func (n *Node) openGateway(router *gateway.Router) error {
+	auth, err := tenant.NewAuthenticator(tenant.AuthConfig{KV: systemKV{router}, Pepper: n.keyfile.Pepper()})
+	if err != nil {
+		return err
+	}
+	n.gateway = gateway.New(gateway.Config{Router: router, Authenticator: auth, Active: n.active, Logger: n.log,
+		Registerer: n.reg, RequestsMax: n.cfg.RequestsMax, DeadlineMax: time.Minute,
+		NowMs: func() int64 { return time.Now().UnixMilli() }})
+	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Node: uint64(n.id.NodeID), Version: n.cfg.Version}
+	return nil
+}
+
+// active: the keys of a tenant that may not be served are not handed out, so asking for them tells.
+func (n *Node) active(ctx context.Context, t proto.TenantID) error {
+	_, err := n.keyring.Domain(ctx, t)
+	return err
+}
+
+// serve runs everything until ctx ends or something can not go on.
+func (n *Node) serve(ctx context.Context) error {
+	clientS, peerS, healthS := n.servers()
+	g, ctx := errgroup.WithContext(ctx)
+	run := func(f func(context.Context) error) {
+		g.Go(func() error {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil // what comes after the end is a consequence of it
+		})
+	}
+	run(n.transport.Run)
+	run(n.store.Run)
+	run(n.batcher.Run)
+	run(n.keyring.Run)
+	run(n.server.oracle.Run)
+	run(n.server.driver.Run)
+	run(n.server.runLeadership)
+	run(n.reporter.run)
+	run(n.writeAdminCredential)
+	h := httpServer(n.reg, n.ready)
+	run(func(ctx context.Context) error { return serveHTTP(ctx, h, n.httpL) })
+	g.Go(func() error { return clientS.Serve(n.clientL) })
+	g.Go(func() error { return peerS.Serve(n.peerL) })
+	g.Go(func() error {
+		select {
+		case err := <-n.fatal:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		healthS.Shutdown()
+		stopServer(clientS)
+		peerS.Stop()
+		return nil
+	})
+	n.log.Info("node serves", "node", uint64(n.id.NodeID), "client", n.clientL.Addr().String(),
+		"peer", n.peerL.Addr().String(), "http", n.httpL.Addr().String())
+	if n.cfg.Ready != nil {
+		n.cfg.Ready(Addresses{n.clientL.Addr().String(), n.peerL.Addr().String(), n.httpL.Addr().String()})
+	}
+	return g.Wait()
+}
+
+// stopServer lets requests in progress end, for a bounded time.
+func stopServer(s *grpc.Server) {
+	t := time.AfterFunc(drainTimeout, s.Stop)
+	defer t.Stop()
+	s.GracefulStop()
+}
+
+func (n *Node) servers() (clientS, peerS *grpc.Server, healthS *health.Server) {
+	clientS = grpc.NewServer(append(serverOptions(clientMessageMax), grpc.MaxConcurrentStreams(1024),
+		grpc.UnaryInterceptor(n.gateway.Unary), grpc.StreamInterceptor(n.gateway.Stream))...)
+	n.gateway.Register(clientS)
+	vipkvpb.RegisterAdminServer(clientS, n.admin)
+	healthS = health.NewServer()
+	for _, service := range []string{"", vipkvpb.KV_ServiceDesc.ServiceName, vipkvpb.Streams_ServiceDesc.ServiceName,
+		vipkvpb.Admin_ServiceDesc.ServiceName} {
+		healthS.SetServingStatus(service, healthpb.HealthCheckResponse_SERVING)
+	}
+	healthpb.RegisterHealthServer(clientS, healthS)
+	reflection.Register(clientS)
+	peerS = grpc.NewServer(append(serverOptions(peerMessageBytesMax),
+		grpc.UnaryInterceptor(n.peers.unaryInterceptor), grpc.StreamInterceptor(n.peers.streamInterceptor))...)
+	internalpb.RegisterRaftServer(peerS, &raftServer{store: n.store})
+	internalpb.RegisterRangesServer(peerS, n.ranges)
+	internalpb.RegisterPlacementServer(peerS, n.server)
+	return clientS, peerS, healthS
+}
+
+// ready: the placement driver has answered lately.
+func (n *Node) ready() error {
+	if s := n.reporter.silence(); s > 4*n.cfg.HeartbeatInterval+2*time.Second {
+		return fmt.Errorf("the placement driver has not answered for %s", s.Round(time.Second))
+	}
+	return nil
+}
+
+// writeAdminCredential makes an admin credential when there is none in its file: of a new cluster, or after the file was
+// lost. Who can start a node has the keyfile, which is worth more.
+func (n *Node) writeAdminCredential(ctx context.Context) error {
+	path := n.cfg.AdminCredentialOut
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	for {
+		c, err := n.registry.BootstrapAdmin(ctx)
+		if err == nil {
+			if err := writeSecret(path, c.Reveal()); err != nil {
+				return fmt.Errorf("write the admin credential: %w", err)
+			}
+			n.log.Info("admin credential written", "file", path)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		n.log.Info("admin credential not made yet", "error", err)
+		t := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// writeSecret writes a file that only its owner may read, whole or not at all.
+func writeSecret(path, secret string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".secret-*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(secret + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// close frees what open took, in the opposite order.
+func (n *Node) close() {
+	for _, l := range []net.Listener{n.clientL, n.peerL, n.httpL} {
+		if l != nil {
+			_ = l.Close() // closed already when it was served
+		}
+	}
+	if n.executor != nil {
+		n.executor.Drain()
+	}
+	if n.peers != nil {
+		n.peers.close()
+	}
+	if n.keyring != nil {
+		n.keyring.Close()
+	}
+	if n.engine != nil {
+		if err := n.engine.Close(); err != nil {
+			n.log.Error("close the store", "error", err)
+		}
+	}
+	if n.system != nil {
+		n.system.Close()
+	}
+}

@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/rpcerr"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore"
+	"github.com/vipkv/vipkv/txn"
+)
+
+// raftServer takes what other stores send.
+type raftServer struct {
+	internalpb.UnimplementedRaftServer
+	store *raftstore.Store
+}
+
+func (s *raftServer) Messages(stream internalpb.Raft_MessagesServer) error {
+	for {
+		b, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return stream.SendAndClose(&internalpb.Empty{})
+		}
+		if err != nil {
+			return err
+		}
+		s.store.Step(b.Messages)
+	}
+}
+
+func (s *raftServer) Snapshot(stream internalpb.Raft_SnapshotServer) error {
+	return s.store.ReceiveSnapshot(stream)
+}
+
+// rangesServer runs commands for gateways on other nodes.
+type rangesServer struct {
+	internalpb.UnimplementedRangesServer
+	store    *raftstore.Store
+	executor *txn.Executor
+}
+
+func (s *rangesServer) Execute(ctx context.Context, req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
+	resp, err := s.executor.Execute(ctx, req)
+	return resp, rpcerr.Encode(err)
+}
+
+func (s *rangesServer) AdminRange(ctx context.Context, req *internalpb.AdminRangeRequest) (*internalpb.AdminRangeResponse, error) {
+	resp, err := s.step(ctx, req)
+	return resp, rpcerr.Encode(err)
+}
+
+// step carries out one step of an operator, on a range that this store leads.
+func (s *rangesServer) step(ctx context.Context, req *internalpb.AdminRangeRequest) (*internalpb.AdminRangeResponse, error) {
+	id := proto.RangeID(req.RangeId)
+	switch k := req.Step.(type) {
+	case *internalpb.AdminRangeRequest_Change:
+		d, err := s.store.ChangeReplicas(ctx, id, req.Epoch, k.Change)
+		if err != nil {
+			return nil, err
+		}
+		return &internalpb.AdminRangeResponse{Desc: d}, nil
+	case *internalpb.AdminRangeRequest_Transfer:
+		if err := s.store.TransferLeader(ctx, id, proto.ReplicaID(k.Transfer.ToReplica)); err != nil {
+			return nil, err
+		}
+	case *internalpb.AdminRangeRequest_Split:
+		d, _, err := s.store.Split(ctx, id, k.Split.Key)
+		if err != nil {
+			return nil, err
+		}
+		return &internalpb.AdminRangeResponse{Desc: d}, nil
+	default:
+		return nil, status.Error(codes.InvalidArgument, "an empty step")
+	}
+	st, ok := s.store.Status(id)
+	if !ok {
+		return nil, status.Error(codes.NotFound, "no replica of the range is here")
+	}
+	return &internalpb.AdminRangeResponse{Desc: st.Descriptor}, nil
+}
+
+// serverOptions are what both gRPC servers share: bounded streams, messages and headers, and pings from idle clients.
+func serverOptions(messageMax int) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax * 4),
+		grpc.MaxHeaderListSize(16 << 10), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(enforcement), grpc.KeepaliveParams(serverKeepalive),
+		grpc.InitialWindowSize(1 << 20), grpc.InitialConnWindowSize(4 << 20),
+	}
+}
