@@ -33,7 +33,8 @@ type scratch struct {
 // NewCodec allocates a Codec. Its coders' memory is taken when they are first used.
 func NewCodec() (*Codec, error) {
 	n := runtime.GOMAXPROCS(0)
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(n), zstd.WithEncoderLevel(zstd.SpeedFastest),
+	encoder, err := zstd.NewWriter(nil,
+		zstd.WithEncoderConcurrency(n), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("zstd encoder: %w", err)

@@ -33,7 +33,8 @@
 //   - I2. Open returns bytes only after the tag has been verified; everything else is an *IntegrityError.
 //   - I3. A subkey seals at most Options.SealsPerSubkey values and does not seal for longer than Options.SubkeyAge;
 //     its prefix is drawn when the process first seals in the domain, so no two processes share it.
-//   - I4. Two tenants never share a DEK or a KEK. A DEK opens only under its domain and id, a KEK only under its domain.
+//   - I4. Two tenants never share a DEK or a KEK. A DEK opens only under its domain and id, a KEK only under its
+//     domain.
 //   - I5. What Open inflates is at most MaxInflated bytes.
 //   - I6. No lock is held across the loader or the key service.
 //   - I7. A key service that denies takes the key away at once; one that can not be reached takes it away after

@@ -222,7 +222,9 @@ func (d *Domain) openingKey(id subkeyID) (*subkey, error) {
 		return k, nil
 	}
 	if d.mu.keys.keys[id.dek] == nil {
-		return nil, &IntegrityError{Domain: d.id, DEK: id.dek, UnknownDEK: true, Reason: "unknown data key"}
+		return nil, &IntegrityError{
+			Domain: d.id, DEK: id.dek, UnknownDEK: true, Reason: "unknown data key",
+		}
 	}
 	k, err := d.deriveLocked(id)
 	if err != nil {

@@ -2,7 +2,6 @@ package encryption
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 )
 
@@ -135,7 +134,7 @@ func (d *Domain) Open(dst []byte, m Meta, envelope []byte) ([]byte, error) {
 	}
 	out, err := d.opts.Codec.inflate(dst, s.compressed)
 	if err != nil {
-		reason := fmt.Sprintf("the compressed value is not valid or inflates to more than %d bytes", MaxInflated)
+		reason := "the compressed value is not valid or inflates to more than any value"
 		return nil, &IntegrityError{Domain: d.id, DEK: h.dek, Reason: reason}
 	}
 	return out, nil

@@ -44,7 +44,9 @@ func NewTenantKeys(
 	if err != nil {
 		return nil, fmt.Errorf("make keys of tenant %d: %w", tenant, err)
 	}
-	tk.Keks = []*internalpb.WrappedKek{{Id: 1, Service: ks.Name(), RootVersion: version, Wrapped: blob}}
+	tk.Keks = []*internalpb.WrappedKek{{
+		Id: 1, Service: ks.Name(), RootVersion: version, Wrapped: blob,
+	}}
 	dek, err := newDEK(tk.DomainId, 1, tk.Keks[0], kek, now)
 	if err != nil {
 		return nil, fmt.Errorf("make keys of tenant %d: %w", tenant, err)
@@ -59,7 +61,8 @@ func RotateDEK(
 	ctx context.Context, ks KeyService, tk *internalpb.TenantKeys, now time.Time,
 ) (*internalpb.TenantKeys, error) {
 	if len(tk.Keks) == 0 || len(tk.Deks) == 0 {
-		return nil, fmt.Errorf("rotate the data key of domain %016x: %w: no keys", tk.DomainId, ErrBadBlob)
+		return nil, fmt.Errorf("rotate the data key of domain %016x: %w: no keys",
+			tk.DomainId, ErrBadBlob)
 	}
 	out := pb.CloneOf(tk)
 	last := uint32(0)
@@ -101,7 +104,9 @@ func newDEK(
 
 // Unlock unwraps a tenant's keys. An error is of one of the KeyService's classes; what does not fit together is
 // ErrBadBlob.
-func Unlock(ctx context.Context, ks KeyService, tk *internalpb.TenantKeys, o Options) (*Domain, error) {
+func Unlock(
+	ctx context.Context, ks KeyService, tk *internalpb.TenantKeys, o Options,
+) (*Domain, error) {
 	if tk.GetDomainId() == 0 || tk.DomainId == systemDomainID {
 		return nil, fmt.Errorf("unlock tenant keys: %w: domain id %d", ErrBadBlob, tk.GetDomainId())
 	}
@@ -153,12 +158,15 @@ func needKEK(
 	return fmt.Errorf("%w: key-encryption key %d is missing", ErrBadBlob, id)
 }
 
-func unwrapKEK(ctx context.Context, ks KeyService, domain uint64, w *internalpb.WrappedKek) ([]byte, error) {
+func unwrapKEK(
+	ctx context.Context, ks KeyService, domain uint64, w *internalpb.WrappedKek,
+) ([]byte, error) {
 	if w.Service != ks.Name() {
-		return nil, fmt.Errorf("%w: key-encryption key %d is wrapped by the key service %q; this node has %q",
+		return nil, fmt.Errorf("%w: key-encryption key %d is of the key service %q; this node has %q",
 			ErrBadBlob, w.Id, w.Service, ks.Name())
 	}
-	kek, err := ks.Unwrap(ctx, "", Wrapped{Version: w.RootVersion, Blob: w.Wrapped}, kekContext(domain, w.Id))
+	wrapped := Wrapped{Version: w.RootVersion, Blob: w.Wrapped}
+	kek, err := ks.Unwrap(ctx, "", wrapped, kekContext(domain, w.Id))
 	if err != nil {
 		return nil, fmt.Errorf("key-encryption key %d: %w", w.Id, err)
 	}
@@ -182,7 +190,7 @@ func openDEK(domain uint64, w *internalpb.WrappedDek, kek []byte) (DEK, error) {
 	}
 	if !hmac.Equal(checkValue(key), w.Check) {
 		clear(key)
-		return DEK{}, fmt.Errorf("%w: data key %d is not the one that its check value was made of", ErrBadBlob, w.Id)
+		return DEK{}, fmt.Errorf("%w: data key %d does not fit its check value", ErrBadBlob, w.Id)
 	}
 	return DEK{ID: w.Id, Key: key, Active: w.State == stateActive}, nil
 }

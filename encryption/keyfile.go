@@ -63,7 +63,8 @@ func CreateKeyfile(path string) (err error) {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("create keyfile %s: it is there already and was left as it is: %w", path, os.ErrExist)
+		return fmt.Errorf("create keyfile %s: it is there already and was left as it is: %w",
+			path, os.ErrExist)
 	}
 	if err != nil {
 		return fmt.Errorf("create keyfile: %w", err)
@@ -125,11 +126,12 @@ func readPrivate(path string) (content []byte, err error) {
 		return nil, errors.New("it is not a regular file")
 	}
 	if perm := st.Mode & 0o777; perm&0o077 != 0 {
-		return nil, fmt.Errorf("others than its owner may use it (mode %04o); run: chmod 600 %s", perm, path)
+		return nil, fmt.Errorf("others than its owner may use it (mode %04o); run: chmod 600 %s",
+			perm, path)
 	}
 	if uid := os.Geteuid(); int(st.Uid) != uid && st.Uid != 0 {
-		return nil, fmt.Errorf("it belongs to user %d; it must belong to user %d, who runs this process, or to root",
-			st.Uid, uid)
+		return nil, fmt.Errorf("it belongs to user %d; it must belong to user %d, who runs this "+
+			"process, or to root", st.Uid, uid)
 	}
 	content, err = io.ReadAll(io.LimitReader(f, keyfileBytesMax+1))
 	if err != nil {
@@ -152,7 +154,8 @@ func parseKeyfile(content []byte) (*Keyfile, error) {
 		return nil, errors.New("something follows the JSON object; remove it")
 	}
 	if file.Version != keyfileVersion {
-		return nil, fmt.Errorf("version is %d; this program reads version %d", file.Version, keyfileVersion)
+		return nil, fmt.Errorf("version is %d; this program reads version %d",
+			file.Version, keyfileVersion)
 	}
 	if len(file.Keys) == 0 {
 		return nil, errors.New("it has no keys; restore it from its backup")
@@ -188,7 +191,8 @@ func (k *Keyfile) add(entry keyfileKeyJSON) error {
 			return fmt.Errorf("the id %q is there twice; remove the wrong one", entry.ID)
 		}
 		if bytes.Equal(other.key, key) {
-			return fmt.Errorf("%q and %q are the same key; a new id needs new random bytes", other.id, entry.ID)
+			return fmt.Errorf("%q and %q are the same key; a new id needs new random bytes",
+				other.id, entry.ID)
 		}
 	}
 	k.roots = append(k.roots, rootKey{id: entry.ID, key: key})
@@ -253,8 +257,8 @@ func CheckKeyfilePlace(keyfile, dataDir string) error {
 		return fmt.Errorf("keyfile %s: %w", keyfile, err)
 	}
 	if rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return fmt.Errorf("keyfile %s lies in the data directory %s; keep it elsewhere, so that a copy of the data "+
-			"does not hold its keys", keyfile, dataDir)
+		return fmt.Errorf("keyfile %s lies in the data directory %s; keep it elsewhere, so that a copy "+
+			"of the data does not hold its keys", keyfile, dataDir)
 	}
 	return nil
 }

@@ -28,7 +28,9 @@ type KeyService interface {
 	// Status returns the state of a root key and the version that Wrap would use.
 	Status(ctx context.Context, ref string) (KeyState, string, error)
 	// Wrap returns plain under the newest version of the root key, and that version.
-	Wrap(ctx context.Context, ref string, plain []byte, ec map[string]string) (blob []byte, version string, err error)
+	Wrap(
+		ctx context.Context, ref string, plain []byte, ec map[string]string,
+	) (blob []byte, version string, err error)
 	// Unwrap is the inverse of Wrap. The version is where to look first.
 	Unwrap(ctx context.Context, ref string, w Wrapped, ec map[string]string) ([]byte, error)
 }
@@ -69,7 +71,9 @@ func (k *Keyfile) Wrap(
 }
 
 // Unwrap implements KeyService. When the named version does not open the blob, all others are tried.
-func (k *Keyfile) Unwrap(_ context.Context, _ string, w Wrapped, ec map[string]string) ([]byte, error) {
+func (k *Keyfile) Unwrap(
+	_ context.Context, _ string, w Wrapped, ec map[string]string,
+) ([]byte, error) {
 	aad := contextAAD(ec)
 	roots := slices.Clone(k.roots)
 	slices.SortStableFunc(roots, func(a, b rootKey) int {

@@ -8,8 +8,9 @@
 // The life of one decision: (1) the node wins the system range and calls Driver.Activate, which loads the records;
 // (2) every store sends a heartbeat about once a second with all ranges that it leads (Heartbeat, activation.report):
 // newer descriptors go into the range map and are saved behind the answer's back (Flush); (3) Tick judges the
-// stores by the time of their last heartbeat and lets schedule.Planner decide; (4) the answer to the next heartbeat of a range's
-// leader carries the operator's current step, again and again until the reported epoch shows that it is done.
+// stores by the time of their last heartbeat and lets schedule.Planner decide; (4) the answer to the next heartbeat
+// of a range's leader carries the operator's current step, again and again until the reported epoch shows that it is
+// done.
 //
 // Invariants:
 //

@@ -11,9 +11,9 @@ import (
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
-// Join admits a node. Without an id it gets a new one (its store's id is the same), saved before the answer; with an id
-// it is known and only its addresses are taken in. Errors: NotLeader; InvalidArgument when the node was declared lost, is
-// not known, or its peer address belongs to a live node; those of State.
+// Join admits a node. Without an id it gets a new one (its store's id is the same), saved before the answer; with an
+// id it is known and only its addresses are taken in. Errors: NotLeader; InvalidArgument when the node was declared
+// lost, is not known, or its peer address belongs to a live node; those of State.
 func (d *Driver) Join(ctx context.Context, req *internalpb.JoinRequest) (*internalpb.JoinResponse, error) {
 	info := req.GetNode()
 	if info.GetPeerAddress() == "" {
@@ -47,10 +47,7 @@ func (d *Driver) Join(ctx context.Context, req *internalpb.JoinRequest) (*intern
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.act != a {
-		return nil, notLeader()
-	}
-	a.welcome(rec, stale, d.cfg.NowMs())
+	a.welcome(rec, stale, d.cfg.NowMs()) // it is saved: the answer holds, whoever is in office now
 	d.cfg.Logger.Info("node joined", "node", rec.Node.NodeId, "peer_address", rec.Node.PeerAddress)
 	return &internalpb.JoinResponse{
 		ClusterId: d.cfg.ClusterID, NodeId: rec.Node.NodeId, StoreId: rec.StoreId,
@@ -60,7 +57,9 @@ func (d *Driver) Join(ctx context.Context, req *internalpb.JoinRequest) (*intern
 // admit makes the record of a node that joins. stale is a member that never came to anything at the same address: the
 // answer to its join was lost, and it is forgotten in the same save. New ids are above all that were ever given: a
 // record goes only when a greater one comes in the same save. A member that was heard since liveMs is live.
-func (a *activation) admit(info *internalpb.NodeInfo, liveMs int64) (rec *internalpb.NodeRecord, stale *member, err error) {
+func (a *activation) admit(
+	info *internalpb.NodeInfo, liveMs int64,
+) (rec *internalpb.NodeRecord, stale *member, err error) {
 	info = gproto.Clone(info).(*internalpb.NodeInfo)
 	if id := proto.NodeID(info.GetNodeId()); id != 0 {
 		m := a.memberOfNode(id)
@@ -155,9 +154,6 @@ func (d *Driver) DeclareLost(ctx context.Context, id proto.NodeID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.act != a {
-		return notLeader()
-	}
 	a.welcome(rec, nil, d.cfg.NowMs())
 	d.cfg.Logger.Warn("node declared lost", "node", id)
 	return nil

@@ -537,10 +537,11 @@ func TestScansSeeWholeCommits(t *testing.T) {
 	b := newBench(nil)
 	names := []string{"a", "b", "c"}
 	var wg sync.WaitGroup
-	var stop atomic.Bool
+	var done atomic.Int32
 	for n := range 3 {
 		wg.Go(func() {
-			for i := 0; !stop.Load(); i++ {
+			defer done.Add(1)
+			for i := range 200 {
 				c := &vipkvpb.CommitRequest{}
 				for _, name := range names {
 					c.Mutations = append(c.Mutations, &vipkvpb.Mutation{Key: []byte(name), Value: fmt.Append(nil, n, "/", i)})
@@ -554,7 +555,7 @@ func TestScansSeeWholeCommits(t *testing.T) {
 			}
 		})
 	}
-	for range 300 {
+	for done.Load() < 3 {
 		resp, err := b.exec.Execute(t.Context(), scanRequest())
 		if err != nil {
 			t.Fatal(err)
@@ -566,7 +567,6 @@ func TestScansSeeWholeCommits(t *testing.T) {
 			}
 		}
 	}
-	stop.Store(true)
 	wg.Wait()
 	b.checkIdle(t)
 }

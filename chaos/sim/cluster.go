@@ -136,7 +136,10 @@ func userKey(s string) []byte {
 // proposalDelay is the time between evaluating a command and proposing it: long enough, now and then, for the leader
 // to change and to change back.
 func (c *cluster) proposalDelay(s *store) int64 {
-	if chance(s.r, c.o.DelayedProposals) {
+	switch {
+	case c.k.now < s.frontStall && s.r.IntN(3) == 0:
+		return s.frontStall - c.k.now + between(s.r, 600*ms, 2*sec)
+	case chance(s.r, c.o.DelayedProposals):
 		return between(s.r, 100*ms, 3*sec)
 	}
 	return tail(s.r, 0, 500*us)

@@ -269,9 +269,11 @@ func (n *nemesis) pingPong() {
 		return
 	}
 	home, id := l.store.id, l.Range
-	n.transferTo(l, 0)
+	stall := between(n.r, 50*ms, 300*ms)
+	l.store.frontStall = n.c.k.now + stall
+	n.c.k.after(stall, 0, "ping", func() { n.transferTo(l, n.other(l)) })
 	for i := range 6 {
-		n.c.k.after(int64(i+1)*between(n.r, 100*ms, 300*ms), 0, "pong", func() {
+		n.c.k.after(stall+int64(i+1)*between(n.r, 100*ms, 300*ms), 0, "pong", func() {
 			for _, l := range n.c.leaders() {
 				if l.Range == id && l.store.id != home {
 					n.transferTo(l, home)
@@ -279,6 +281,20 @@ func (n *nemesis) pingPong() {
 			}
 		})
 	}
+}
+
+// other picks a store with a replica that does not lead.
+func (n *nemesis) other(l leaderStatus) proto.StoreID {
+	var others []proto.StoreID
+	for _, r := range l.Descriptor.Replicas {
+		if id := proto.StoreID(r.StoreId); id != l.store.id {
+			others = append(others, id)
+		}
+	}
+	if len(others) == 0 {
+		return l.store.id
+	}
+	return others[n.r.IntN(len(others))]
 }
 
 func (n *nemesis) split() {

@@ -31,6 +31,7 @@ type store struct {
 	tickNS int64    // its clock's rate
 
 	logStall, applyStall int64 // until then the disk does not answer
+	frontStall           int64 // until then what was evaluated may wait before it is proposed
 
 	engine engine.Engine
 	fs     engine.FS

@@ -24,19 +24,20 @@ const (
 	demoNodesMax    = 32
 )
 
-const demoHelp = `Runs a cluster on this machine: so many nodes as child processes, with a tenant "demo". All of it lies in --data: the
-keyfile, credentials, addresses (demo.json), logs (nodeN.log) and the nodes' data (node1, node2, ...). A second run comes
-back with all of it. Ctrl-C stops all nodes; a node that dies is started again after 2 s, or left dead with --no-restart.
+const demoHelp = `Runs a cluster on this machine: so many nodes as child processes, with a tenant "demo". All of it
+lies in --data: the keyfile, credentials, addresses (demo.json), logs (nodeN.log) and the nodes' data (node1,
+node2, ...). A second run comes back with all of it. Ctrl-C stops all nodes; a node that dies is started again
+after 2 s, or left dead with --no-restart.
 
-Under --json one line is printed when the cluster is ready, and later one line for each node that ended or was started
-again.`
+Under --json one line is printed when the cluster is ready, and later one line for each node that was started
+again: {"event":"restarted","node":1,"pid":4711}; with --no-restart one for each that ended: {"event":"exited",...}.`
 
 // demo is one run of the command.
 type demo struct {
 	a       *app
 	dir     demoDir
 	plan    demoPlan
-	restart bool
+	restart time.Duration // 0: never
 	set     []string
 	exe     string
 
@@ -64,7 +65,10 @@ func newDemo(a *app) *cobra.Command {
 			if _, err := parsePairs("set", d.set); err != nil {
 				return err
 			}
-			d.dir, d.restart = demoDir(dir), !noRestart
+			d.dir, d.restart = demoDir(dir), demoRestartAfter
+			if noRestart {
+				d.restart = 0
+			}
 			if err := d.prepare(nodes); err != nil {
 				return err
 			}
@@ -199,11 +203,14 @@ func (d *demo) adminCredential(ctx context.Context, until time.Time) (string, er
 func (d *demo) waitHealthy(ctx context.Context, cl *client.Client, nodes int, until time.Time) error {
 	for {
 		s, err := cl.Admin().Status(ctx)
-		missing := "the cluster answers"
-		if err == nil {
-			if missing = notHealthy(s, nodes); missing == "" {
-				return nil
-			}
+		if code, _ := explain(err); err != nil && code == exitDenied {
+			return err
+		}
+		missing := ""
+		if err != nil {
+			missing = "an answer: " + err.Error()
+		} else if missing = notHealthy(s, nodes); missing == "" {
+			return nil
 		}
 		if err := d.tick(ctx, until, missing); err != nil {
 			return err

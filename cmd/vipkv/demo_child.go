@@ -30,7 +30,7 @@ type demoChild struct {
 	exe     string
 	args    []string
 	log     string
-	restart bool
+	restart time.Duration // after so long it is started again; 0: never
 	report  func(demoEvent)
 }
 
@@ -49,11 +49,11 @@ func (c *demoChild) run(ctx context.Context) error {
 		if code == exitUsage || code == exitDirectory {
 			return failf(code, "its log tells why: "+c.log, "node %d can not run: exit code %d", c.node, code)
 		}
-		if !c.restart {
+		if c.restart == 0 {
 			return nil
 		}
 		event = "restarted"
-		t := time.NewTimer(demoRestartAfter)
+		t := time.NewTimer(c.restart)
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -72,6 +72,9 @@ func (d *demo) event(e demoEvent) {
 		return
 	}
 	if d.a.json {
+		if e.Event == "exited" && d.restart > 0 {
+			return // "restarted" follows
+		}
 		// A reader that is gone does not stop the cluster.
 		_ = d.a.printJSON(e)
 		return

@@ -30,7 +30,9 @@ func (d demoDir) keyfile() string         { return filepath.Join(string(d), "key
 func (d demoDir) credentials() string     { return filepath.Join(string(d), "credentials.json") }
 func (d demoDir) adminCredential() string { return filepath.Join(string(d), "admin.credential") }
 func (d demoDir) data(node int) string    { return filepath.Join(string(d), fmt.Sprintf("node%d", node)) }
-func (d demoDir) log(node int) string     { return filepath.Join(string(d), fmt.Sprintf("node%d.log", node)) }
+func (d demoDir) log(node int) string {
+	return filepath.Join(string(d), fmt.Sprintf("node%d.log", node))
+}
 
 // planDemo returns the plan for n nodes: the old one, longer when n is larger. n == 0: as many as there are, or three.
 // free returns that many free addresses.

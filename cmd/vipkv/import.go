@@ -14,8 +14,8 @@ import (
 	"golang.org/x/term"
 )
 
-const importHelp = `Appends messages to streams, one stream a conversation, in the order of the file. FILE has one JSON object a line,
-gzipped or not, with exactly these fields:
+const importHelp = `Appends messages to streams, one stream a conversation, in the order of the file. FILE has one
+JSON object a line, gzipped or not, with exactly these fields:
 
   tenant        made when it is not there
   conversation  the stream's name
@@ -23,11 +23,11 @@ gzipped or not, with exactly these fields:
   client_id     unique in its conversation
   ts            seconds since 1970
 
-It needs the admin credential. The tenants' credentials are written to the file that --credentials names, and taken from
-there by later runs; without it every run makes a new credential for each tenant.
+It needs the admin credential. The tenants' credentials are written to the file that --credentials names,
+and taken from there by later runs; without it every run makes a new credential for each tenant.
 
-The n-th message of a conversation is record n of its stream. What is there already is compared at both ends and not
-appended again, so a run that was ended, however it was, is finished by the next one.`
+The n-th message of a conversation is record n of its stream. What is there already is compared at both
+ends and not appended again, so a run that was ended, however it was, is finished by the next one.`
 
 func newImport(a *app) *cobra.Command {
 	var file, out string

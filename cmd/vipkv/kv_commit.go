@@ -16,13 +16,14 @@ import (
 
 const commitFileMax = 16 << 20 // bytes: base64 of 4 MiB, and names
 
-const commitHelp = `Checks all conditions and, if they hold, makes all mutations, at one moment. FILE (- is standard input) holds
+const commitHelp = `Checks all conditions and, if they hold, makes all mutations, at one moment. FILE (- is
+standard input) holds
 
   {"conditions": [{"key": "a", "version": 0}],
    "mutations":  [{"key": "a", "value": "1", "ttl_ms": 0}, {"key": "b", "delete": true}]}
 
-Version 0: the key must not exist. With "key_encoding": "base64" or "value_encoding": "base64" beside it, a key or a
-value is taken as base64. Unknown fields are errors.`
+Version 0: the key must not exist. With "key_encoding": "base64" or "value_encoding": "base64" beside it, a
+key or a value is taken as base64. Unknown fields are errors.`
 
 type commitFile struct {
 	Conditions []struct {

@@ -12,9 +12,10 @@ func newAppend(a *app) *cobra.Command {
 	var clientIDs []string
 	var expect int64
 	c := &cobra.Command{
-		Use: "append NAME [BODY|-]...", Short: "Append records; without BODY one record is read from standard input",
-		Long: "Appends the records in one step, all or none. With --client-id, which is then given once a record, a record\n" +
-			"that is sent again within 10 minutes is not appended again.",
+		Use:   "append NAME [BODY|-]...",
+		Short: "Append records; without BODY one record is read from standard input",
+		Long: "Appends the records in one step, all or none. With --client-id, which is then given once a record, a\n" +
+			"record that is sent again within 10 minutes is not appended again.",
 		Args: argsBetween(1, -1),
 		RunE: func(c *cobra.Command, args []string) error {
 			bodies := args[1:]

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
@@ -203,7 +205,12 @@ func (c *Client) pause(ctx context.Context, v verdict, p *progress) bool {
 func (c *Client) finish(ctx context.Context, op call, p *progress, settles bool) error {
 	err := p.last
 	if e := ctx.Err(); e != nil && !errors.Is(err, e) && !settles {
-		err = fmt.Errorf("%w: %w", e, err)
+		switch status.Code(err) {
+		case codes.DeadlineExceeded, codes.Canceled:
+			err = e // says the same
+		default:
+			err = fmt.Errorf("%w: %w", e, err)
+		}
 	}
 	if !p.unknown || settles {
 		return fmt.Errorf("%s: %w", op.name, err)

@@ -45,7 +45,8 @@ type AuthConfig struct {
 
 func (c AuthConfig) withDefaults() (AuthConfig, error) {
 	if c.KV == nil || len(c.Pepper) != encryption.KeyLength {
-		return c, fmt.Errorf("authenticator: KV and a Pepper of %d bytes are required", encryption.KeyLength)
+		return c, fmt.Errorf("authenticator: KV and a Pepper of %d bytes are required",
+			encryption.KeyLength)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -164,7 +165,9 @@ func (a *Authenticator) cached(sum tokenSum) (old *answer, fresh bool) {
 }
 
 // lookup asks the system range, once for all who wait. An error means that it did not answer.
-func (a *Authenticator) lookup(ctx context.Context, sum tokenSum, c Credential, old *answer) (*answer, error) {
+func (a *Authenticator) lookup(
+	ctx context.Context, sum tokenSum, c Credential, old *answer,
+) (*answer, error) {
 	result := a.flight.DoChan(string(sum[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.LookupTimeout)
 		defer cancel()

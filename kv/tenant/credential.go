@@ -66,7 +66,8 @@ func ParseCredential(text string) (Credential, error) {
 	case parts[0] != credentialScheme:
 		return Credential{}, malformed("does not start with vipkv1_")
 	case len(text) != credentialLength:
-		return Credential{}, malformed(fmt.Sprintf("has %d characters, not %d", len(text), credentialLength))
+		why := fmt.Sprintf("has %d characters, not %d", len(text), credentialLength)
+		return Credential{}, malformed(why)
 	case len(parts) != 4 || len(parts[1]) != keyIDLength || len(parts[2]) != secretLength ||
 		strings.Trim(parts[1]+parts[2], alphabet) != "":
 		return Credential{}, malformed("is not well formed")

@@ -38,17 +38,20 @@ func (e *UnauthenticatedError) GRPCStatus() *status.Status {
 	return status.New(codes.Unauthenticated, e.Reason)
 }
 
-const howToGive = "give the tenant's credential with --credential or the environment variable VIPKV_CREDENTIAL " +
-	"(programs: the metadata \"authorization: Bearer vipkv1_...\")"
-
-func missing() error { return &UnauthenticatedError{Reason: "no credential was given; " + howToGive} }
+func missing() error {
+	return &UnauthenticatedError{Reason: "no credential was given; " +
+		"give the tenant's credential with --credential or the environment variable VIPKV_CREDENTIAL " +
+		"(programs: the metadata \"authorization: Bearer vipkv1_...\")"}
+}
 
 func malformed(why string) error {
 	return &UnauthenticatedError{Reason: "the credential " + why + "; it looks like " +
-		"vipkv1_<12 characters>_<43 characters>_<8 digits>: check that all of it is in --credential or VIPKV_CREDENTIAL"}
+		"vipkv1_<12 characters>_<43 characters>_<8 digits>: " +
+		"check that all of it is in --credential or VIPKV_CREDENTIAL"}
 }
 
 func wrong() error {
-	return &UnauthenticatedError{Reason: "the credential is not known here or was revoked; check that " +
-		"--credential or VIPKV_CREDENTIAL is for this cluster, or make a new one with `vipkv tenant credential`"}
+	return &UnauthenticatedError{Reason: "the credential is not known here or was revoked; " +
+		"check that --credential or VIPKV_CREDENTIAL is for this cluster, " +
+		"or make a new one with `vipkv tenant credential`"}
 }

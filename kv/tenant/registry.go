@@ -58,7 +58,9 @@ func CheckName(name string) error {
 // Create makes a tenant with its keys and its first credential, or nothing. Errors: *AlreadyExistsError,
 // *rpcerr.InvalidArgumentError, *rpcerr.ThrottledError when too many creators race, *rpcerr.AmbiguousError when nobody
 // knows (then Get tells; the credential is lost and CreateCredential makes another), and those of the key service.
-func (r *Registry) Create(ctx context.Context, name string) (*internalpb.TenantRecord, Credential, error) {
+func (r *Registry) Create(
+	ctx context.Context, name string,
+) (*internalpb.TenantRecord, Credential, error) {
 	if err := CheckName(name); err != nil {
 		return nil, Credential{}, err
 	}
@@ -107,7 +109,9 @@ func (r *Registry) tryCreate(
 	if err != nil {
 		return nil, Credential{}, err
 	}
-	conditions := []Condition{{nameKey(name), 0}, {allocKey, version}, {idKey(id), 0}, {mutations[0].Key, 0}}
+	conditions := []Condition{
+		{nameKey(name), 0}, {allocKey, version}, {idKey(id), 0}, {mutations[0].Key, 0},
+	}
 	more, err := tenantMutations(record)
 	if err != nil {
 		return nil, Credential{}, err
@@ -122,7 +126,8 @@ func (r *Registry) tryCreate(
 // tenantMutations writes a new tenant's records and takes its id.
 func tenantMutations(record *internalpb.TenantRecord) ([]Mutation, error) {
 	byID, err1 := set(idKey(proto.TenantID(record.Id)), record)
-	byName, err2 := set(nameKey(record.Name), &internalpb.TenantRecord{Id: record.Id, Name: record.Name})
+	ref := &internalpb.TenantRecord{Id: record.Id, Name: record.Name}
+	byName, err2 := set(nameKey(record.Name), ref)
 	alloc, err3 := set(allocKey, &internalpb.AllocatorRecord{Next: uint64(record.Id) + 1})
 	return []Mutation{byID, byName, alloc}, errors.Join(err1, err2, err3)
 }
@@ -142,7 +147,9 @@ func (r *Registry) settle(ctx context.Context, record *internalpb.TenantRecord, 
 	return nil
 }
 
-func (r *Registry) credentialMutations(c Credential, t proto.TenantID, role authz.Role) ([]Mutation, error) {
+func (r *Registry) credentialMutations(
+	c Credential, t proto.TenantID, role authz.Role,
+) ([]Mutation, error) {
 	m, err := set(apiKeyKey(c.keyID), &internalpb.ApiKeyRecord{
 		KeyId: c.keyID, Hmac: c.seal(r.cfg.Pepper), Tenant: uint32(t), Role: role.String(),
 		CreatedMs: r.cfg.Now().UnixMilli(),
@@ -275,7 +282,9 @@ func (r *Registry) HasAdmin(ctx context.Context) (bool, error) {
 	return len(keyIDs) > 0, err
 }
 
-func (r *Registry) addCredential(ctx context.Context, id proto.TenantID, role authz.Role) (Credential, error) {
+func (r *Registry) addCredential(
+	ctx context.Context, id proto.TenantID, role authz.Role,
+) (Credential, error) {
 	c := newCredential()
 	mutations, err := r.credentialMutations(c, id, role)
 	if err != nil {
@@ -303,7 +312,8 @@ func (r *Registry) RevokeCredential(ctx context.Context, keyID string) error {
 		{Key: credentialKey(proto.TenantID(record.Tenant), keyID), Delete: true},
 	})
 	if _, failed := failedCondition(err); failed {
-		return &NotFoundError{What: "credential " + keyID} // somebody else revoked it: records are never changed
+		// Somebody else revoked it: records of credentials are never changed.
+		return &NotFoundError{What: "credential " + keyID}
 	}
 	if err != nil {
 		return fmt.Errorf("revoke credential %s: %w", keyID, err)

@@ -17,7 +17,7 @@ import (
 type SystemKV interface {
 	// Get returns the value and its version, which is not 0. found is false when the key does not exist.
 	Get(ctx context.Context, key string) (value []byte, version uint64, found bool, err error)
-	// Scan returns all keys that start with prefix, in order, as of one moment.
+	// Scan returns all keys that start with prefix, which is not empty, in order, as of one moment.
 	Scan(ctx context.Context, prefix string) ([]Item, error)
 	// Commit checks all conditions and, if they hold, makes all mutations, at one moment. Otherwise nothing is written
 	// and the error is a *rpcerr.ConditionFailedError with the index of a condition that does not hold. After a
@@ -73,7 +73,9 @@ func parseCredentialKey(key string) (t proto.TenantID, keyID string, err error) 
 }
 
 // getRecord reads a record; version is 0 when there is none.
-func getRecord(ctx context.Context, kv SystemKV, key string, into pb.Message) (version uint64, err error) {
+func getRecord(
+	ctx context.Context, kv SystemKV, key string, into pb.Message,
+) (version uint64, err error) {
 	value, version, found, err := kv.Get(ctx, key)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", key, err)

@@ -433,7 +433,7 @@ func TestSystemRangeAway(t *testing.T) {
 	}
 }
 
-// A system range that hangs costs a caller in its grace little, others a bounded time, and nobody more than its own ctx.
+// A system range that hangs costs a caller in its grace little, others a bounded time, nobody more than its own ctx.
 func TestSystemRangeHangs(t *testing.T) {
 	f := newFixture(t, nil)
 	_, known := f.create(t, "acme")

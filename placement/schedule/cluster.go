@@ -1,7 +1,9 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/vipkv/vipkv/proto"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -59,6 +61,16 @@ func (r *Range) ID() proto.RangeID { return proto.RangeID(r.Desc.GetRangeId()) }
 type Cluster struct {
 	Stores []Store  // sorted by id
 	Ranges []*Range // sorted by id
+}
+
+func (c *Cluster) byID(id proto.RangeID) *Range {
+	i, ok := slices.BinarySearchFunc(c.Ranges, id, func(r *Range, id proto.RangeID) int {
+		return cmp.Compare(r.ID(), id)
+	})
+	if !ok {
+		return nil
+	}
+	return c.Ranges[i]
 }
 
 func (r *Range) replicaOn(store proto.StoreID) *internalpb.Replica {
@@ -123,6 +135,9 @@ type Config struct {
 	Replicas int
 	// AddsPerStoreMax is how many replicas may be on their way to one store: 4. Moves for balance use half of it.
 	AddsPerStoreMax int
+	// ChecksPerTick is how many ranges that are not as wanted are looked at in one tick: 1000. It bounds the time of a
+	// tick while much is to be repaired; the limits of the stores are reached long before.
+	ChecksPerTick int
 	// TransfersPerTick is how many leader transfers for balance begin in one tick: 4.
 	TransfersPerTick int
 	// DrainsPerTick is how many leader transfers off draining stores begin in one tick: 64.
@@ -147,7 +162,7 @@ type Config struct {
 // DefaultConfig has every field.
 func DefaultConfig() Config {
 	return Config{
-		Replicas: 3, AddsPerStoreMax: 4, TransfersPerTick: 4, DrainsPerTick: 64,
+		Replicas: 3, AddsPerStoreMax: 4, ChecksPerTick: 1000, TransfersPerTick: 4, DrainsPerTick: 64,
 		LeaderTolerance: 1, ReplicaTolerance: 1, TolerancePercent: 2,
 		LagEntriesMax: 1000, LowSpacePercent: 10,
 		StepTimeoutTicks: 150, CatchUpTimeoutTicks: 3000, RetryTicks: 25,
@@ -159,7 +174,7 @@ func (c Config) Validate() error {
 	switch {
 	case c.Replicas < 1 || c.Replicas%2 == 0:
 		return fmt.Errorf("schedule: %d replicas wanted, must be odd", c.Replicas)
-	case c.AddsPerStoreMax < 1 || c.TransfersPerTick < 1 || c.DrainsPerTick < 1:
+	case c.AddsPerStoreMax < 1 || c.ChecksPerTick < 1 || c.TransfersPerTick < 1 || c.DrainsPerTick < 1:
 		return fmt.Errorf("schedule: limits must be positive")
 	case c.LeaderTolerance < 1 || c.ReplicaTolerance < 1 || c.TolerancePercent < 0:
 		return fmt.Errorf("schedule: a tolerance below 1 never comes to rest")

@@ -46,14 +46,7 @@ func (p *Planner) Tick(c *Cluster) []Event {
 	p.tick++
 	p.view = newView(&p.cfg, c)
 	p.notes = map[proto.RangeID]string{}
-	byID := func(id proto.RangeID) *Range {
-		i, ok := slices.BinarySearchFunc(c.Ranges, id, func(r *Range, id proto.RangeID) int { return cmp.Compare(r.ID(), id) })
-		if !ok {
-			return nil
-		}
-		return c.Ranges[i]
-	}
-	p.advance(byID)
+	p.advance(c)
 	for id, until := range p.rest {
 		if until <= p.tick {
 			delete(p.rest, id)
@@ -64,7 +57,7 @@ func (p *Planner) Tick(c *Cluster) []Event {
 	p.balanceLeaders(c)
 	p.balanceReplicas(c)
 	for _, o := range p.ops {
-		if r := byID(o.id); r != nil {
+		if r := c.byID(o.id); r != nil {
 			p.noteOperator(o, r)
 		}
 	}
@@ -110,10 +103,10 @@ func (p *Planner) busy(id proto.RangeID) bool {
 	return ok
 }
 
-func (p *Planner) advance(byID func(proto.RangeID) *Range) {
+func (p *Planner) advance(c *Cluster) {
 	keep := p.ops[:0]
 	for _, o := range p.ops {
-		r := byID(o.id)
+		r := c.byID(o.id)
 		if r == nil {
 			p.event(o, "cancelled: the range is gone")
 			continue
@@ -187,41 +180,54 @@ func (p *Planner) noteOperator(o *operator, r *Range) {
 	p.notes[o.id] = text + ": " + o.reason
 }
 
-// repair looks at every range that is not as wanted, the most urgent first.
+// repair looks at the ranges that are not as wanted, the most urgent first, at most ChecksPerTick of them.
 func (p *Planner) repair(c *Cluster) {
-	type patient struct {
-		r    *Range
-		live int
+	left := p.cfg.ChecksPerTick
+	for _, level := range p.triage(c) {
+		for _, r := range level {
+			if _, running := p.find(r.ID()); running {
+				continue
+			}
+			if left == 0 {
+				p.notes[r.ID()] = "waits for its turn: more urgent ranges come first"
+				continue
+			}
+			left--
+			p.repairOne(r)
+		}
 	}
-	var patients []patient
+}
+
+func (p *Planner) repairOne(r *Range) {
+	o, note := p.check(r)
+	p.note(r, note)
+	if o == nil {
+		return
+	}
+	if until, resting := p.rest[o.id]; resting {
+		p.note(r, fmt.Sprintf("%s: tried before without success, again in %d ticks", o.kind, until-p.tick))
+		return
+	}
+	p.begin(o, r)
+}
+
+// triage sorts the ranges that are not as wanted by urgency: the system range; those with the fewest live voters; last
+// those for which nothing can be done now, because nobody leads them.
+func (p *Planner) triage(c *Cluster) [][]*Range {
+	levels := make([][]*Range, p.cfg.Replicas+3)
 	for _, r := range c.Ranges {
-		if live, ok := p.view.healthy(r); !ok {
-			patients = append(patients, patient{r, live})
+		live, ok := p.view.healthy(r)
+		if ok {
+			continue
 		}
-	}
-	slices.SortStableFunc(patients, func(a, b patient) int {
-		as, bs := a.r.ID() == proto.SystemRange, b.r.ID() == proto.SystemRange
+		level := 1 + min(live, p.cfg.Replicas)
 		switch {
-		case as && !bs:
-			return -1
-		case bs && !as:
-			return 1
+		case !r.Reported || p.view.state(r.Leader) != Live:
+			level = len(levels) - 1
+		case r.ID() == proto.SystemRange:
+			level = 0
 		}
-		return cmp.Compare(a.live, b.live)
-	})
-	for _, sick := range patients {
-		if _, running := p.find(sick.r.ID()); running {
-			continue
-		}
-		o, note := p.check(sick.r)
-		p.note(sick.r, note)
-		if o == nil {
-			continue
-		}
-		if until, resting := p.rest[o.id]; resting {
-			p.note(sick.r, fmt.Sprintf("%s: tried before without success, again in %d ticks", o.kind, until-p.tick))
-			continue
-		}
-		p.begin(o, sick.r)
+		levels[level] = append(levels[level], r)
 	}
+	return levels
 }

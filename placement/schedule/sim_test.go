@@ -248,7 +248,8 @@ func (s *sim) enterJoint(r *simRange, after *internalpb.Descriptor, joint *inter
 		}
 	}
 	if live <= all/2 {
-		return fmt.Errorf("range %d: %d of %d voters live after the step (takes a live one: %v)", r.ID(), live, all, takesLive)
+		return fmt.Errorf("range %d: %d of %d voters live after the step (takes a live one: %v)",
+			r.ID(), live, all, takesLive)
 	}
 	if all%2 == 0 {
 		return fmt.Errorf("range %d: goes to %d voters", r.ID(), all)

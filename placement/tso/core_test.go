@@ -183,6 +183,28 @@ func TestServesOnlyAfterItsBoundIsSaved(t *testing.T) {
 	}
 }
 
+// The outcome of the first save is open. Were its version used again, or went versions back, it could hide the bounds
+// that are saved after it.
+func TestAStartThatFailedNeverUsesItsVersionAgain(t *testing.T) {
+	c := NewCore(3000, 0)
+	generation, _ := c.Start(1)
+	open, err := c.Loaded(generation, 0, 9000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Abort(generation)
+	if generation, err = c.Start(1); err != nil {
+		t.Fatal(err)
+	}
+	again, err := c.Loaded(generation, 0, 1000) // the clock went back
+	if err != nil || again.At <= open.At {
+		t.Fatalf("saves under %v after %v, %v", again.At, open.At, err)
+	}
+	if err := c.Saved(open); err == nil {
+		t.Fatal("the save of the failed start counted for the new one")
+	}
+}
+
 func TestLogicalOverflowGoesToTheNextMillisecond(t *testing.T) {
 	c := NewCore(10, 0)
 	serve(t, c, 1, 0, 1000) // bound 1010

@@ -158,6 +158,23 @@ func TestLossOfLeadershipBetweenTakingAndHandingOut(t *testing.T) {
 	}
 }
 
+func TestStoppedBetweenTakingAndHandingOut(t *testing.T) {
+	var o *Oracle
+	var checks atomic.Int64
+	o = newOracle(t, &memSaver{}, func(uint64) bool {
+		if checks.Add(1) == 2 {
+			o.Stop(1)
+		}
+		return true
+	})
+	if err := o.Start(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if ts, err := o.Timestamps(t.Context(), 1); !errors.Is(err, ErrNotServing) {
+		t.Fatalf("handed out %v, %v by an oracle that was stopped meanwhile", ts, err)
+	}
+}
+
 func TestAFirstSaveOfAnOldTermDoesNotStartANewerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		saver := &memSaver{gate: make(chan struct{})}

@@ -71,10 +71,10 @@ func Authorize(p Principal, method string, actions Action, t Target) (Authorized
 		return AuthorizedSpan{}, err
 	}
 	if actions == 0 || actions&^(r.actions&allData) != 0 || p.role&r.roles == 0 {
-		return AuthorizedSpan{}, &DeniedError{Method: method, Reason: "the method does not allow the action"}
+		return AuthorizedSpan{}, &DeniedError{method, "the method does not allow the action"}
 	}
 	if (t.kind == targetRouting) != (actions == Locate) {
-		return AuthorizedSpan{}, &DeniedError{Method: method, Reason: "the routing form is for Locate only"}
+		return AuthorizedSpan{}, &DeniedError{method, "the routing form is for Locate only"}
 	}
 	s := AuthorizedSpan{tenant: p.tenant, actions: actions, role: p.role}
 	if err := s.bound(t); err != nil {
@@ -169,5 +169,6 @@ func (s AuthorizedSpan) Contains(key []byte) bool {
 
 // ContainsSpan tells whether [start, end) lies in the span. An empty end is the end of all keys, which lies in no span.
 func (s AuthorizedSpan) ContainsSpan(start, end []byte) bool {
-	return len(end) > 0 && s.Contains(start) && bytes.Compare(end, s.end) <= 0 && bytes.Compare(start, end) <= 0
+	return len(end) > 0 && s.Contains(start) &&
+		bytes.Compare(end, s.end) <= 0 && bytes.Compare(start, end) <= 0
 }

@@ -17,9 +17,11 @@ import (
 // item is a key and its value. The value nil, in localRun, is a tombstone.
 type item struct{ key, value []byte }
 
-// plan is a checked Ingest.
+// plan is a checked Ingest. It shares no memory with it.
 type plan struct {
-	tables []table // sorted, without empty ones
+	span   Span
+	given  []string // paths
+	tables []table  // sorted, without empty ones
 	local  []localRun
 }
 
@@ -37,7 +39,9 @@ func planIngest(ctx context.Context, fs FS, in Ingest, read bool) (plan, error) 
 		compare(in.Excise.Start, in.Excise.End) >= 0 {
 		return p, fmt.Errorf("%w: excised span is empty or has a suffix", ErrBadIngest)
 	}
-	for _, path := range in.Tables {
+	p.span = Span{slices.Clone(in.Excise.Start), slices.Clone(in.Excise.End)}
+	p.given = slices.Clone(in.Tables)
+	for _, path := range p.given {
 		t, err := readTable(ctx, fs, path, read)
 		if err != nil {
 			return p, err
@@ -170,13 +174,13 @@ func (e *pebbleEngine) IngestAndExcise(ctx context.Context, in Ingest) error {
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}
-	if err = e.result(e.ingest(ctx, in, p)); err != nil {
+	if err = e.result(e.guard(func() error { return e.ingest(ctx, p) })); err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}
 	return nil
 }
 
-func (e *pebbleEngine) ingest(ctx context.Context, in Ingest, p plan) (err error) {
+func (e *pebbleEngine) ingest(ctx context.Context, p plan) (err error) {
 	paths := make([]string, 0, len(p.tables)+len(p.local))
 	for _, t := range p.tables {
 		paths = append(paths, t.path)
@@ -199,14 +203,15 @@ func (e *pebbleEngine) ingest(ctx context.Context, in Ingest, p plan) (err error
 		return err
 	}
 	paths = append(paths, local...)
-	e.swap.Lock()
-	span := pebble.KeyRange{Start: in.Excise.Start, End: in.Excise.End}
-	_, err = e.db.IngestAndExcise(ctx, paths, nil, nil, span)
-	e.swap.Unlock()
+	err = e.exclude(func() error {
+		span := pebble.KeyRange{Start: p.span.Start, End: p.span.End}
+		_, err := e.db.IngestAndExcise(ctx, paths, nil, nil, span)
+		return err
+	})
 	if err != nil || e.fail.get() != nil {
 		return err
 	}
-	return removeFiles(e.opts.FS, in.Tables) // empty ones, and what Pebble could not remove
+	return removeFiles(e.opts.FS, p.given) // empty ones, and what Pebble could not remove
 }
 
 func removeFiles(fs FS, paths []string) error {

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/google/btree"
@@ -227,7 +226,7 @@ func (e *memEngine) IngestAndExcise(ctx context.Context, in Ingest) error {
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}
-	s := memStep{ingest: true, excise: Span{slices.Clone(in.Excise.Start), slices.Clone(in.Excise.End)}}
+	s := memStep{ingest: true, excise: p.span}
 	for _, t := range p.tables {
 		s.items = append(s.items, t.items...)
 	}

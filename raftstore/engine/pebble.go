@@ -14,8 +14,13 @@ import (
 	"github.com/vipkv/vipkv/proto/storage"
 )
 
-// retryPause is how long a failed flush or compaction of a failed engine waits before Pebble tries it again.
-const retryPause = 100 * time.Millisecond
+const (
+	// retryPause is how long a failed flush or compaction of a failed engine waits before Pebble tries it again.
+	retryPause = 100 * time.Millisecond
+	// closeGrace bounds how long Close waits for calls in progress after a failure, closePoll how often it looks.
+	closeGrace = time.Second
+	closePoll  = 5 * time.Millisecond
+)
 
 // pebbleEngine is an Engine on a directory.
 type pebbleEngine struct {
@@ -28,17 +33,19 @@ type pebbleEngine struct {
 	stalls  atomic.Int64
 	views   atomic.Int64
 	ingests atomic.Uint64 // names temporary tables
-	running atomic.Int64  // calls of Pebble that write, see guard
-	closing chan struct{} // closed by Close
+	running atomic.Int64  // guarded calls, see guard
+	closed  atomic.Bool   // set by Close
+	closing chan struct{} // closed by Close when it closes Pebble
 
 	// life is held for reading by every call and for writing by Close.
-	life   sync.RWMutex
-	closed bool // guarded by life
+	life sync.RWMutex
 
 	// swap is held for reading while an iterator, view or point read is made, and for writing during an ingest's
 	// atomic step. Pebble publishes an ingest's sequence number after its version: a reader in between sees the span
-	// emptied and the new tables not yet, and a view made in between is not protected from the excise at all.
-	swap sync.RWMutex
+	// emptied and the new tables not yet.
+	swap      sync.RWMutex
+	ingesting sync.Mutex // one at a time, held around swap
+	swapped   atomic.Pointer[chan struct{}] // closed at the end of the ingest that holds swap
 }
 
 // OpenPebble opens the store in dir, and makes it when dir is missing or empty. It returns ErrLocked, ErrForeignDir,
@@ -118,7 +125,7 @@ func closeDB(db *pebble.DB) (err error) {
 func (e *pebbleEngine) enter() error {
 	e.life.RLock()
 	err := e.fail.get()
-	if e.closed {
+	if e.closed.Load() {
 		err = ErrClosed
 	}
 	if err != nil {
@@ -128,6 +135,39 @@ func (e *pebbleEngine) enter() error {
 }
 
 func (e *pebbleEngine) leave() { e.life.RUnlock() }
+
+// enterRead is enter, and holds swap; leaveRead ends both. It does not wait for an ingest of a failed engine.
+func (e *pebbleEngine) enterRead() error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	for !e.swap.TryRLock() {
+		select {
+		case <-*e.swapped.Load():
+		case <-e.fail.failed:
+			e.leave()
+			return e.fail.get()
+		}
+	}
+	return nil
+}
+
+func (e *pebbleEngine) leaveRead() {
+	e.swap.RUnlock()
+	e.leave()
+}
+
+// exclude runs step with swap held for writing.
+func (e *pebbleEngine) exclude(step func() error) error {
+	e.ingesting.Lock()
+	defer e.ingesting.Unlock()
+	done := make(chan struct{})
+	e.swapped.Store(&done)
+	defer close(done) // after Unlock: readers that it wakes find swap free
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	return step()
+}
 
 // result is what a call returns: no success after a failure.
 func (e *pebbleEngine) result(err error) error {
@@ -161,12 +201,16 @@ func (e *pebbleEngine) Commit(b *storage.Batch, sync bool) error {
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	return e.result(e.guard(func() error { return e.apply(pb, sync) }))
+	if !sync {
+		return e.result(e.apply(pb, false))
+	}
+	return e.result(e.guard(func() error { return e.apply(pb, true) }))
 }
 
-// guard runs f, which calls Pebble, and waits for its end or the engine's failure. Pebble makes writers wait for a flush
-// or for its locks, and after a failure that may be for ever; its caller must get its answer nevertheless. The goroutine
-// ends with f, at the latest with the process. f must not use what the caller of the engine may reuse.
+// guard runs f, which waits for the disk through Pebble, and waits for its end or the engine's failure: after a failure
+// Pebble may wait for ever for a flush that cannot succeed, and the caller must get its answer nevertheless. The
+// goroutine ends with f, at the latest with the process. f must not use what the caller may reuse. A commit without
+// sync is not worth a goroutine: it waits only when all memtables are full.
 func (e *pebbleEngine) guard(f func() error) error {
 	done := make(chan error, 1)
 	e.running.Add(1)
@@ -230,12 +274,10 @@ func (e *pebbleEngine) barrier(sync bool) error {
 }
 
 func (e *pebbleEngine) Get(key []byte) ([]byte, error) {
-	if err := e.enter(); err != nil {
+	if err := e.enterRead(); err != nil {
 		return nil, err
 	}
-	defer e.leave()
-	e.swap.RLock()
-	defer e.swap.RUnlock()
+	defer e.leaveRead()
 	return e.copied(e.db.Get(key))
 }
 
@@ -252,12 +294,10 @@ func (e *pebbleEngine) copied(v []byte, c io.Closer, err error) ([]byte, error) 
 }
 
 func (e *pebbleEngine) NewIter(o storage.IterOptions) (storage.Iter, error) {
-	if err := e.enter(); err != nil {
+	if err := e.enterRead(); err != nil {
 		return nil, err
 	}
-	defer e.leave()
-	e.swap.RLock()
-	defer e.swap.RUnlock()
+	defer e.leaveRead()
 	it, err := e.db.NewIter(iterOptions(o))
 	if err != nil {
 		return nil, classify(err)
@@ -303,13 +343,16 @@ func (e *pebbleEngine) Metrics() Metrics {
 	return m
 }
 
+// Close of a failed engine returns the failure. When a call is stuck in Pebble then, Pebble and the lock of the
+// directory stay until the process ends.
 func (e *pebbleEngine) Close() error {
-	e.life.Lock()
-	defer e.life.Unlock()
-	if e.closed {
+	if e.closed.Swap(true) {
 		return ErrClosed
 	}
-	e.closed = true
+	if !e.settle() {
+		return fmt.Errorf("close store %s: %w", e.dir, e.fail.get())
+	}
+	defer e.life.Unlock()
 	close(e.closing)
 	err := closeDB(e.db)
 	if lerr := e.lock.Close(); err == nil {
@@ -319,6 +362,26 @@ func (e *pebbleEngine) Close() error {
 		return fmt.Errorf("close store %s: %w", e.dir, err)
 	}
 	return nil
+}
+
+// settle waits until no call is in progress and takes life, or gives up on a failed engine.
+func (e *pebbleEngine) settle() bool {
+	poll, grace := time.NewTicker(closePoll), time.Duration(0)
+	defer poll.Stop()
+	for {
+		if e.life.TryLock() {
+			if e.running.Load() == 0 {
+				return true
+			}
+			e.life.Unlock()
+		}
+		<-poll.C
+		if e.fail.get() != nil {
+			if grace += closePoll; grace > closeGrace {
+				return false
+			}
+		}
+	}
 }
 
 // checkBatch refuses keys that are not of package keys' form: they would sort and split at random.

@@ -177,26 +177,32 @@ func (c *Cluster) MustGet(key []byte) (value []byte, found bool) {
 // Place makes a range's voters exactly those on the given stores, step by step, and waits for it.
 func (c *Cluster) Place(id proto.RangeID, stores ...proto.StoreID) {
 	c.T.Helper()
-	var last error
-	c.WaitNil(fmt.Sprintf("range %d lies on stores %v", id, stores), func() error {
-		s, st := c.Leader(byID(id))
-		if s == nil {
-			return ErrNoLeader
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		step := c.nextStep(ctx, s, st, stores)
-		if step == nil && placed(st.Descriptor, stores) {
-			return nil
-		}
-		if step != nil {
-			_, last = s.ChangeReplicas(ctx, id, st.Descriptor.Epoch, step)
-		}
-		return fmt.Errorf("now %v (%w)", st.Descriptor, errors.Join(last, errNotYet))
-	})
+	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+	defer cancel()
+	if err := c.TryPlace(ctx, id, stores...); err != nil {
+		c.T.Fatal(err)
+	}
 }
 
-var errNotYet = errors.New("not yet")
+// TryPlace is Place for goroutines other than the test's own.
+func (c *Cluster) TryPlace(ctx context.Context, id proto.RangeID, stores ...proto.StoreID) error {
+	var last error
+	for {
+		s, st := c.Leader(byID(id))
+		if s != nil {
+			step := c.nextStep(ctx, s, st, stores)
+			if step == nil && placed(st.Descriptor, stores) {
+				return nil
+			}
+			if step != nil {
+				_, last = s.ChangeReplicas(ctx, id, st.Descriptor.Epoch, step)
+			}
+		}
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("place range %d on %v: %w (last step: %w; leader %+v)", id, stores, err, last, st)
+		}
+	}
+}
 
 func placed(d *internalpb.Descriptor, stores []proto.StoreID) bool {
 	if len(d.Replicas) != len(stores) {

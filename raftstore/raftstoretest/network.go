@@ -136,7 +136,7 @@ func (c *Cluster) deliver(ctx context.Context, id proto.StoreID, q chan []byte) 
 			if err := gproto.Unmarshal(b, m); err != nil {
 				panic(err)
 			}
-			if !c.Net.passes(m) {
+			if !c.Net.open(proto.StoreID(m.FromStore), id) { // it was on its way when the network was cut
 				continue
 			}
 			if s := c.Node(id).Store(); s != nil {

@@ -178,13 +178,11 @@ func (i *iter) Next() bool {
 func (i *iter) Prev() bool { return i.ok && i.SeekLT(i.cur.key) }
 
 func (i *iter) NextPrefix() bool {
-	prefix := bytes.Clone(i.cur.key[:keys.Split(i.cur.key)])
-	for i.Next() {
-		if k := i.cur.key; !bytes.Equal(k[:keys.Split(k)], prefix) {
-			return true
-		}
+	if !i.ok {
+		return false
 	}
-	return false
+	prefix := i.cur.key[:keys.Split(i.cur.key)]
+	return i.SeekGE(append(bytes.Clone(prefix), 0)) // the smallest key with a greater prefix
 }
 
 func (i *iter) Item() (key, value []byte) { return i.key, i.value }

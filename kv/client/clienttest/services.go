@@ -30,7 +30,9 @@ func (n *kvServer) Get(ctx context.Context, r *vipkvpb.GetRequest) (res *vipkvpb
 	return res, err
 }
 
-func (n *kvServer) BatchGet(ctx context.Context, r *vipkvpb.BatchGetRequest) (res *vipkvpb.BatchGetResponse, err error) {
+func (n *kvServer) BatchGet(ctx context.Context, r *vipkvpb.BatchGetRequest) (
+	res *vipkvpb.BatchGetResponse, err error,
+) {
 	err = n.data(ctx, func(s *store, t *tenant) error {
 		res = &vipkvpb.BatchGetResponse{At: s.version}
 		for _, k := range r.Keys {
