@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -143,7 +144,9 @@ func (a *activation) memberOfNode(id proto.NodeID) *member {
 
 func (a *activation) membersChanged() {
 	a.changed = true
-	slices.SortFunc(a.members, func(x, y *member) int { return int(int64(x.store()) - int64(y.store())) })
+	slices.SortFunc(a.members, func(x, y *member) int {
+		return cmp.Compare(x.store(), y.store())
+	})
 	a.infos, a.nodeOfStore = nil, nil
 	for _, m := range a.members {
 		a.infos = append(a.infos, m.rec.GetNode())
@@ -203,7 +206,8 @@ func (a *activation) report(from *member, h *internalpb.RangeHeartbeat) *schedul
 	if desc.GetRangeId() == 0 || desc.GetEpoch() == nil {
 		return nil
 	}
-	if known := a.ranges.byID[proto.RangeID(desc.GetRangeId())]; known != nil && h.GetTerm() < known.Term {
+	known := a.ranges.byID[proto.RangeID(desc.GetRangeId())]
+	if known != nil && h.GetTerm() < known.Term {
 		return nil
 	}
 	r, changed, ok := a.ranges.put(desc)

@@ -60,7 +60,8 @@ type Config struct {
 // DefaultConfig has every field but NodeID, ClusterID and NowMs.
 func DefaultConfig() Config {
 	return Config{
-		Tick: 200 * time.Millisecond, FlushEvery: 200 * time.Millisecond, FlushMax: 256, SaveTimeout: 5 * time.Second,
+		Tick: 200 * time.Millisecond, FlushEvery: 200 * time.Millisecond,
+		FlushMax: 256, SaveTimeout: 5 * time.Second,
 		UnreachableAfter: 5 * time.Second, LostAfter: time.Minute, IDBlock: 1000,
 		LocalityLevels: []string{"region", "zone", "rack", "host"},
 		Schedule:       schedule.DefaultConfig(),
@@ -75,7 +76,7 @@ func (c Config) Validate() error {
 	case c.FlushMax < 1 || c.IDBlock < 1:
 		return fmt.Errorf("placement: flush size and id block must be positive")
 	case c.UnreachableAfter < 2*c.Tick || c.LostAfter < c.UnreachableAfter:
-		return fmt.Errorf("placement: a store is unreachable after two ticks at the earliest (have %v), lost later (have %v)",
+		return fmt.Errorf("placement: a store is unreachable after two ticks at the earliest, lost later: %v, %v",
 			c.UnreachableAfter, c.LostAfter)
 	case c.NowMs == nil:
 		return fmt.Errorf("placement: a clock is needed")

@@ -35,6 +35,7 @@ type Driver struct {
 		sync.Mutex
 		act     *activation // nil: not active
 		retired uint64      // terms up to here are over
+		ended   uint64      // counts deactivations: one during a load makes it void
 		lastMs  int64       // of the last tick
 	}
 }
@@ -51,10 +52,11 @@ func New(cfg Config, state State) (*Driver, error) {
 }
 
 // Activate loads the records and makes the driver active for a term of leadership of the system range. An older
-// activation ends. After an error it may be called again, with the same term too, unless the error is ErrSuperseded.
+// activation ends. After an error, or a Deactivate, it may be called again, with the same term too. A Deactivate during
+// Activate makes it fail with ErrSuperseded; so does a term below one that was activated or deactivated.
 func (d *Driver) Activate(ctx context.Context, term uint64) error {
 	d.mu.Lock()
-	stale := d.staleLocked(term)
+	stale, ended := d.staleLocked(term), d.mu.ended
 	d.mu.Unlock()
 	if stale {
 		return fmt.Errorf("activate the placement driver in term %d: %w", term, ErrSuperseded)
@@ -65,7 +67,7 @@ func (d *Driver) Activate(ctx context.Context, term uint64) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.staleLocked(term) {
+	if d.staleLocked(term) || d.mu.ended != ended {
 		return fmt.Errorf("activate the placement driver in term %d: %w", term, ErrSuperseded)
 	}
 	now := d.cfg.NowMs()
@@ -74,7 +76,8 @@ func (d *Driver) Activate(ctx context.Context, term uint64) error {
 	}
 	a.judge(now, &d.cfg)
 	d.mu.act, d.mu.lastMs = a, now
-	d.cfg.Logger.Info("placement driver active", "term", term, "nodes", len(a.members), "ranges", len(a.ranges.ordered))
+	d.cfg.Logger.Info("placement driver active",
+		"term", term, "nodes", len(a.members), "ranges", len(a.ranges.ordered))
 	return nil
 }
 
@@ -86,8 +89,14 @@ func (d *Driver) staleLocked(term uint64) bool {
 func (d *Driver) Deactivate(term uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mu.retired = max(d.mu.retired, term)
-	if d.mu.act != nil && d.mu.act.term <= term {
+	if d.mu.act != nil && d.mu.act.term > term {
+		return
+	}
+	d.mu.ended++
+	if term > 0 {
+		d.mu.retired = max(d.mu.retired, term-1)
+	}
+	if d.mu.act != nil {
 		d.mu.act = nil
 		d.cfg.Logger.Info("placement driver not active any more", "term", term)
 	}

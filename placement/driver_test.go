@@ -267,8 +267,34 @@ func TestNotActive(t *testing.T) {
 	}
 	d.Deactivate(3)
 	check("after")
-	if err := d.Activate(t.Context(), 3); !errors.Is(err, ErrSuperseded) {
+	if err := d.Activate(t.Context(), 2); !errors.Is(err, ErrSuperseded) {
 		t.Fatalf("activated in a term that is over: %v", err)
+	}
+	if err := d.Activate(t.Context(), 3); err != nil { // the node never stopped leading
+		t.Fatal(err)
+	}
+}
+
+// duringLoad calls f in every Load.
+type duringLoad struct {
+	*memState
+	f func()
+}
+
+func (s duringLoad) Load(ctx context.Context, term uint64, prefix string) ([]KV, error) {
+	s.f()
+	return s.memState.Load(ctx, term, prefix)
+}
+
+func TestDeactivatedWhileItLoads(t *testing.T) {
+	s, d := &duringLoad{memState: bootstrapped(t)}, (*Driver)(nil)
+	s.f = func() { d.Deactivate(3) }
+	d = newDriver(t, s, &fakeClock{ms: 1000})
+	if err := d.Activate(t.Context(), 3); !errors.Is(err, ErrSuperseded) {
+		t.Fatalf("activated after it was deactivated: %v", err)
+	}
+	if _, ok := d.Active(); ok {
+		t.Fatal("active")
 	}
 }
 
@@ -313,6 +339,31 @@ func TestHeartbeatsGoOnWhileASaveHangs(t *testing.T) {
 		var notLeader *rpcerr.NotLeaderError
 		if err := <-allocated; !errors.As(err, &notLeader) {
 			t.Errorf("ids by a driver that is not active: %v", err)
+		}
+	})
+}
+
+// A descriptor that arrives while an older one is being saved is not forgotten.
+func TestAReportDuringAFlushIsSavedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.ranges[2].Desc = desc(2, 1, 2, "\x00\x00\x00\x01", "", 1)
+		c.heartbeat(1)
+		gate := make(chan struct{})
+		c.state.set(nil, gate)
+		flushed := make(chan error, 1)
+		go func() { flushed <- c.driver.Flush(t.Context()) }()
+		synctest.Wait()
+		c.ranges[2].Desc = desc(2, 1, 3, "\x00\x00\x00\x01", "", 1)
+		c.heartbeat(1)
+		close(gate)
+		if err := <-flushed; err != nil {
+			t.Fatal(err)
+		}
+		next := active(t, c.state, c.clock, 2)
+		loc, err := next.Lookup(t.Context(), &internalpb.LookupRequest{Start: []byte("x")})
+		if err != nil || loc.Ranges[0].Desc.Epoch.Conf != 3 {
+			t.Fatalf("%v, %v", loc, err)
 		}
 	})
 }

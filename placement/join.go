@@ -14,7 +14,9 @@ import (
 // Join admits a node. Without an id it gets a new one (its store's id is the same), saved before the answer; with an
 // id it is known and only its addresses are taken in. Errors: NotLeader; InvalidArgument when the node was declared
 // lost, is not known, or its peer address belongs to a live node; those of State.
-func (d *Driver) Join(ctx context.Context, req *internalpb.JoinRequest) (*internalpb.JoinResponse, error) {
+func (d *Driver) Join(
+	ctx context.Context, req *internalpb.JoinRequest,
+) (*internalpb.JoinResponse, error) {
 	info := req.GetNode()
 	if info.GetPeerAddress() == "" {
 		return nil, rpcerr.Invalid("node.peer_address", "is needed to join")
@@ -65,10 +67,11 @@ func (a *activation) admit(
 		m := a.memberOfNode(id)
 		switch {
 		case m == nil:
-			return nil, nil, rpcerr.Invalid("node.node_id", fmt.Sprintf("node %d is not known to this cluster", id))
+			return nil, nil, rpcerr.Invalid("node.node_id",
+				fmt.Sprintf("node %d is not known to this cluster", id))
 		case m.rec.GetLost():
 			return nil, nil, rpcerr.Invalid("node.node_id", fmt.Sprintf(
-				"node %d was declared lost; it must not come back: clear its directory and join as a new node", id))
+				"node %d was declared lost and must not come back: clear its directory, join it anew", id))
 		}
 		rec = gproto.Clone(m.rec).(*internalpb.NodeRecord)
 		rec.Node = info

@@ -34,11 +34,11 @@ func (d *Driver) Heartbeat(
 	m := a.member(proto.StoreID(req.GetStore().GetStoreId()))
 	switch {
 	case m == nil:
-		return nil, rpcerr.Invalid("store", fmt.Sprintf("store %d is not known to this cluster; it has to join first",
-			req.GetStore().GetStoreId()))
+		return nil, rpcerr.Invalid("store", fmt.Sprintf(
+			"store %d is not known to this cluster; it has to join first", req.GetStore().GetStoreId()))
 	case m.rec.GetLost():
-		return nil, rpcerr.Invalid("store", fmt.Sprintf("store %d was declared lost; it must not come back: clear its "+
-			"directory and join it as a new node", m.store()))
+		return nil, rpcerr.Invalid("store", fmt.Sprintf(
+			"store %d was declared lost and must not come back: clear its directory, join it anew", m.store()))
 	}
 	resp := &internalpb.HeartbeatResponse{Nodes: a.infos, NodeOfStore: a.nodeOfStore}
 	boot := req.GetStore().GetBootEpoch()
@@ -49,7 +49,8 @@ func (d *Driver) Heartbeat(
 		a.changed = true
 	}
 	m.heard, m.lastMs, m.boot, m.sequence = true, d.cfg.NowMs(), boot, req.GetSequence()
-	m.used, m.capacity, m.available = req.GetUsedBytes(), req.GetCapacityBytes(), req.GetAvailableBytes()
+	m.used, m.capacity = req.GetUsedBytes(), req.GetCapacityBytes()
+	m.available = req.GetAvailableBytes()
 	m.replicas, m.draining = req.GetReplicas(), req.GetDraining()
 	a.updateNode(m, req.GetNode())
 	resp.Nodes, resp.NodeOfStore = a.infos, a.nodeOfStore
@@ -80,7 +81,7 @@ func (d *Driver) Heartbeat(
 
 // updateNode takes in a node's addresses, when they changed; they are saved later.
 func (a *activation) updateNode(m *member, info *internalpb.NodeInfo) {
-	if info == nil || proto.NodeID(info.GetNodeId()) != m.node() || gproto.Equal(info, m.rec.GetNode()) {
+	if proto.NodeID(info.GetNodeId()) != m.node() || gproto.Equal(info, m.rec.GetNode()) {
 		return
 	}
 	rec := gproto.Clone(m.rec).(*internalpb.NodeRecord)
@@ -109,7 +110,9 @@ func (a *activation) gone(orphans []*internalpb.OrphanReplica) []*internalpb.Orp
 
 // Lookup answers the ranges from the one that holds req.Start on, up to the limit (0: 100; at most 1000), in key order,
 // as far as is known, with the nodes. A leader store of 0 is not known.
-func (d *Driver) Lookup(_ context.Context, req *internalpb.LookupRequest) (*internalpb.LookupResponse, error) {
+func (d *Driver) Lookup(
+	_ context.Context, req *internalpb.LookupRequest,
+) (*internalpb.LookupResponse, error) {
 	limit := min(int(req.GetLimit()), lookupMax)
 	if limit == 0 {
 		limit = 100
@@ -141,7 +144,9 @@ func (d *Driver) ClusterView(
 		return nil, notLeader()
 	}
 	now := d.cfg.NowMs()
-	resp := &internalpb.ClusterViewResponse{ClusterId: d.cfg.ClusterID, DriverNode: uint64(d.cfg.NodeID)}
+	resp := &internalpb.ClusterViewResponse{
+		ClusterId: d.cfg.ClusterID, DriverNode: uint64(d.cfg.NodeID),
+	}
 	for _, m := range a.members {
 		ago := max(0, now-m.lastMs)
 		resp.Stores = append(resp.Stores, &internalpb.StoreStatus{
@@ -149,7 +154,8 @@ func (d *Driver) ClusterView(
 				StoreId: uint64(m.store()), NodeId: uint64(m.node()), BootEpoch: m.boot,
 			},
 			Node: m.rec.GetNode(), State: m.state.String(), LastHeartbeatMsAgo: ago,
-			Replicas: m.replicas, Leaders: uint32(len(m.led)), UsedBytes: m.used, AvailableBytes: m.available,
+			Replicas: m.replicas, Leaders: uint32(len(m.led)),
+			UsedBytes: m.used, AvailableBytes: m.available,
 		})
 		if m.state != schedule.Live {
 			why := fmt.Sprintf("no heartbeat for %d s", ago/1000)

@@ -60,7 +60,7 @@ type Core struct {
 	generation uint64 // grows with every Start and Stop
 	term       uint64
 	phase      phase
-	retired    uint64 // terms up to here never start (again)
+	retired    uint64 // terms up to here never start again
 
 	// Taken so far: everything up to and including (physical, logical-1).
 	physical int64
@@ -126,9 +126,12 @@ func (c *Core) Abort(generation uint64) {
 	}
 }
 
-// Stop ends the incarnation of this term, or of an older one; a newer one is left alone.
+// Stop ends the incarnation of this term, or of an older one; a newer one is left alone. The term itself may start
+// again: what was loaded then is above all that was handed out before.
 func (c *Core) Stop(term uint64) {
-	c.retired = max(c.retired, term)
+	if term > 0 {
+		c.retired = max(c.retired, term-1)
+	}
 	if c.phase == stopped || c.term > term {
 		return
 	}

@@ -106,8 +106,8 @@ func New(cfg Config, saver Saver) (*Oracle, error) {
 }
 
 // Start begins to serve for a term of leadership: it loads the saved bound, saves its own, and returns when the oracle
-// serves. After an error it does not serve and may be started again, in the same term too. A term that was stopped
-// never starts.
+// serves. After an error, or a Stop, it does not serve and may be started again, in the same term too. A Stop during
+// Start makes it fail with ErrSuperseded; so does a term below one that was started or stopped.
 func (o *Oracle) Start(ctx context.Context, term uint64) error {
 	o.mu.Lock()
 	generation, err := o.mu.core.Start(term)
@@ -293,7 +293,7 @@ func (o *Oracle) extend(ctx context.Context, ignoring *bool) (failed bool) {
 		o.cfg.Logger.Warn("timestamp bound was not saved", "term", s.Term, "err", err)
 		return true
 	}
-	if true { // else: another incarnation's business now (I4)
+	if o.mu.core.Saved(s) == nil { // else: another incarnation's business now (I4)
 		o.signalLocked()
 	}
 	return false
