@@ -170,31 +170,29 @@ func (a *Admin) Status(ctx context.Context, _ *vipkvpb.StatusRequest) (*vipkvpb.
 	out := &vipkvpb.StatusResponse{ClusterId: hex.EncodeToString(v.ClusterId), Version: a.Version, AnsweringNode: a.Node,
 		PlacementLeaderNode: v.DriverNode, Nodes: nodesOf(v), Ranges: uint32(len(v.Ranges)),
 		Tenants: uint32(len(tenants)), Problems: v.Problems}
-	live := 0
-	for _, n := range out.Nodes {
-		if n.State == "live" {
-			live++
+	live := map[uint64]bool{}
+	for _, st := range v.Stores {
+		if st.State == "live" {
+			live[st.Store.GetStoreId()] = true
 		}
 	}
+	want := min(wantedReplicas, max(1, len(live)-(len(live)+1)%2))
 	for _, r := range v.Ranges {
 		if r.LeaderStore == 0 {
 			out.WithoutLeader++
 		}
-		if voters(r) < min(wantedReplicas, max(1, live-(live+1)%2)) {
+		if voters(r, live) < want {
 			out.UnderReplicated++
 		}
 	}
 	return out, nil
 }
 
-// voters counts the replicas that vote and that the leader hears of.
-func voters(r *internalpb.RangeStatus) (n int) {
-	active := map[uint64]bool{}
-	for _, p := range r.Range.Progress {
-		active[p.ReplicaId] = p.RecentlyActive
-	}
+// voters counts the replicas that vote, in a joint configuration those of its old half, on live stores.
+func voters(r *internalpb.RangeStatus, live map[uint64]bool) (n int) {
 	for _, rep := range r.Range.GetDesc().GetReplicas() {
-		if rep.Role == internalpb.ReplicaRole_VOTER && active[rep.ReplicaId] {
+		old := rep.Role == internalpb.ReplicaRole_VOTER || rep.Role == internalpb.ReplicaRole_VOTER_OUTGOING
+		if old && live[rep.StoreId] {
 			n++
 		}
 	}

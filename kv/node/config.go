@@ -42,7 +42,7 @@ type Config struct {
 // Addresses are where a node listens.
 type Addresses struct{ Client, Peer, HTTP string }
 
-// Tunables are settings that have defaults good for everybody; `--set name=value` and the config file's `settings`
+// Tunables are settings that have defaults good for everybody; `--set name=value` and the config file's `set`
 // change them.
 type Tunables struct {
 	// SplitBytes is the size above which a range splits. Default 128 MiB.
@@ -57,12 +57,16 @@ type Tunables struct {
 	TickInterval time.Duration
 	// RequestsMax bounds the client requests that a node works on; above, they are refused. Default 4,096.
 	RequestsMax int
+	// ClockAheadMax is how far the clock may lie ahead of the oracle's saved bound when it starts: timestamps never go
+	// back, so a clock with a wrong year would harm for ever. Default one year; 0: any distance.
+	ClockAheadMax time.Duration
 }
 
 // DefaultTunables returns the defaults.
 func DefaultTunables() Tunables {
 	return Tunables{SplitBytes: 128 << 20, CacheBytes: 256 << 20, LostAfter: 60 * time.Second,
-		HeartbeatInterval: 500 * time.Millisecond, TickInterval: 100 * time.Millisecond, RequestsMax: 4096}
+		HeartbeatInterval: 500 * time.Millisecond, TickInterval: 100 * time.Millisecond, RequestsMax: 4096,
+		ClockAheadMax: 365 * 24 * time.Hour}
 }
 
 // setting is one tunable by name.
@@ -107,6 +111,8 @@ func settings() map[string]setting {
 			span(func(t *Tunables) *time.Duration { return &t.HeartbeatInterval }, 50*time.Millisecond)},
 		"tick-interval": {"raft's tick; an election starts after 10 to 20 ticks without a leader",
 			span(func(t *Tunables) *time.Duration { return &t.TickInterval }, 10*time.Millisecond)},
+		"clock-ahead-max": {"how far the clock may be ahead of the newest timestamp at a start; 0: any distance",
+			span(func(t *Tunables) *time.Duration { return &t.ClockAheadMax }, 0)},
 		"requests-max": {"client requests a node works on at a time", func(t *Tunables, v string) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 {

@@ -244,6 +244,7 @@ func (n *Node) openPlacement() (err error) {
 	oc := tso.DefaultConfig()
 	oc.NowMs = func() int64 { return time.Now().UnixMilli() }
 	oc.Leading = func(term uint64) bool { return n.server.leading() == term }
+	oc.ForwardJumpMaxMs = n.cfg.ClockAheadMax.Milliseconds()
 	oc.Logger = n.log
 	if n.server.oracle, err = tso.New(oc, oracleState{system}); err != nil {
 		return err

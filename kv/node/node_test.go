@@ -15,55 +15,145 @@ import (
 	"github.com/vipkv/vipkv/kv/node"
 )
 
-// testNode is a node in this process.
+// cluster is a few nodes in this process, with real listeners on loopback and real files.
+type cluster struct {
+	t     *testing.T
+	dir   string // of the stores; the keyfile lies beside it
+	home  string
+	nodes []*testNode
+	admin *client.Client
+}
+
 type testNode struct {
-	addrs  node.Addresses
+	addrs  node.Addresses // of its first start: later ones use the same ports
 	cancel context.CancelFunc
 	done   chan error
 }
 
-func (n *testNode) stop(t *testing.T) {
+// newCluster starts n nodes and returns when they are one cluster.
+func newCluster(t *testing.T, n int) *cluster {
 	t.Helper()
-	n.cancel()
-	if err := <-n.done; err != nil {
-		t.Errorf("node ended with: %v", err)
+	home := t.TempDir()
+	c := &cluster{t: t, home: home, dir: filepath.Join(home, "data")}
+	if err := encryption.CreateKeyfile(filepath.Join(home, "keyfile")); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(c.stopAll)
+	for i := 1; i <= n; i++ {
+		c.start(i)
+	}
+	var secret []byte
+	c.wait("the admin credential", func() (err error) {
+		secret, err = os.ReadFile(filepath.Join(home, "admin.credential"))
+		return err
+	})
+	c.admin = c.open(strings.TrimSpace(string(secret)))
+	c.waitReplicated()
+	return c
 }
 
-func startNode(t *testing.T, dir string, i int, join ...string) *testNode {
-	t.Helper()
+func (c *cluster) data(i int) string { return filepath.Join(c.dir, fmt.Sprint("node", i+1)) }
+
+// start starts node i, counted from 1, for the first time or again.
+func (c *cluster) start(i int) {
+	c.t.Helper()
 	level := slog.LevelWarn
 	if testing.Verbose() {
 		level = slog.LevelInfo
 	}
-	n := &testNode{done: make(chan error, 1)}
-	ready := make(chan node.Addresses, 1)
 	cfg := node.Config{
-		DataDir: filepath.Join(dir, fmt.Sprint("node", i)), Keyfile: filepath.Join(dir, "keyfile"),
-		Listen: "127.0.0.1:0", ListenPeer: "127.0.0.1:0", ListenHTTP: "127.0.0.1:0", Join: join, Version: "test",
+		DataDir: c.data(i - 1), Keyfile: filepath.Join(c.home, "keyfile"), Version: "test",
+		Listen: "127.0.0.1:0", ListenPeer: "127.0.0.1:0", ListenHTTP: "127.0.0.1:0",
 		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("node", i),
-		Ready:    func(a node.Addresses) { ready <- a },
 		Tunables: node.DefaultTunables(),
 	}
+	ready := make(chan node.Addresses, 1)
+	cfg.Ready = func(a node.Addresses) { ready <- a }
+	switch {
+	case i <= len(c.nodes):
+		old := c.nodes[i-1].addrs
+		cfg.Listen, cfg.ListenPeer, cfg.ListenHTTP = old.Client, old.Peer, old.HTTP
+	case i > 1:
+		cfg.Join = []string{c.nodes[0].addrs.Peer}
+	}
 	if i == 1 {
-		cfg.AdminCredentialOut = filepath.Join(dir, "admin.credential")
+		cfg.AdminCredentialOut = filepath.Join(c.home, "admin.credential")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
+	n := &testNode{cancel: cancel, done: make(chan error, 1)}
 	go func() { n.done <- node.Run(ctx, cfg) }()
 	select {
 	case n.addrs = <-ready:
 	case err := <-n.done:
-		t.Fatalf("node %d: %v", i, err)
-	case <-time.After(20 * time.Second):
-		t.Fatalf("node %d is not ready", i)
+		c.t.Fatalf("node %d: %v", i, err)
+	case <-time.After(time.Minute):
+		c.t.Fatalf("node %d is not ready", i)
 	}
-	return n
+	if i <= len(c.nodes) {
+		c.nodes[i-1] = n
+	} else {
+		c.nodes = append(c.nodes, n)
+	}
 }
 
-func wait(t *testing.T, what string, ok func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+// stopAll stops all nodes that run.
+func (c *cluster) stopAll() {
+	for i, n := range c.nodes {
+		if n.cancel == nil {
+			continue
+		}
+		n.cancel()
+		n.cancel = nil
+		if err := <-n.done; err != nil {
+			c.t.Errorf("node %d ended with: %v", i+1, err)
+		}
+	}
+}
+
+func (c *cluster) endpoints() (out []string) {
+	for _, n := range c.nodes {
+		out = append(out, n.addrs.Client)
+	}
+	return out
+}
+
+func (c *cluster) open(credential string) *client.Client {
+	c.t.Helper()
+	cl, err := client.Open(context.Background(), client.Options{
+		Endpoints: c.endpoints(), Credential: credential, Timeout: 30 * time.Second})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := cl.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return cl
+}
+
+// tenant makes a tenant and returns a client with its credential.
+func (c *cluster) tenant(name string) *client.Client {
+	c.t.Helper()
+	_, credential, err := c.admin.Admin().CreateTenant(context.Background(), name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.open(credential)
+}
+
+func (c *cluster) tenantID(name string) uint32 {
+	c.t.Helper()
+	t, err := c.admin.Admin().GetTenant(context.Background(), name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return t.Id
+}
+
+func (c *cluster) wait(what string, ok func() error) {
+	c.t.Helper()
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -72,57 +162,47 @@ func wait(t *testing.T, what string, ok func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
+			c.t.Fatalf("%s: %v", what, err)
 		}
 		<-tick.C
 	}
 }
 
-func TestThreeNodes(t *testing.T) {
-	dir := t.TempDir()
-	if err := encryption.CreateKeyfile(filepath.Join(dir, "keyfile")); err != nil {
-		t.Fatal(err)
-	}
-	n1 := startNode(t, dir, 1)
-	n2 := startNode(t, dir, 2, n1.addrs.Peer)
-	n3 := startNode(t, dir, 3, n1.addrs.Peer)
-	defer func() { n1.stop(t); n2.stop(t); n3.stop(t) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	var secret []byte
-	wait(t, "admin credential", func() (err error) {
-		secret, err = os.ReadFile(filepath.Join(dir, "admin.credential"))
-		return err
-	})
-	endpoints := []string{n1.addrs.Client, n2.addrs.Client, n3.addrs.Client}
-	admin, err := client.Open(ctx, client.Options{Endpoints: endpoints, Credential: strings.TrimSpace(string(secret))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	wait(t, "three replicas", func() error {
-		st, err := admin.Admin().Status(ctx)
+// waitReplicated waits until every node is live and every range has the replicas it wants.
+func (c *cluster) waitReplicated() {
+	c.t.Helper()
+	c.wait("replicas", func() error {
+		st, err := c.admin.Admin().Status(context.Background())
 		if err != nil {
 			return err
 		}
-		if len(st.Nodes) != 3 || st.UnderReplicated > 0 || st.WithoutLeader > 0 {
+		live := 0
+		for _, n := range st.Nodes {
+			if n.State == "live" {
+				live++
+			}
+		}
+		if live != len(c.nodes) || st.UnderReplicated > 0 || st.WithoutLeader > 0 {
 			return fmt.Errorf("%v", st)
 		}
 		return nil
 	})
-	_, cred, err := admin.Admin().CreateTenant(ctx, "acme")
-	if err != nil {
+}
+
+// Three nodes become one cluster by themselves; what was written survives that all of them stop.
+func TestThreeNodes(t *testing.T) {
+	c := newCluster(t, 3)
+	ctx := context.Background()
+	acme := c.tenant("acme")
+	if _, err := acme.Put(ctx, []byte("k"), []byte("v"), client.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.Open(ctx, client.Options{Endpoints: endpoints, Credential: cred})
-	if err != nil {
-		t.Fatal(err)
+	c.stopAll()
+	for i := range 3 {
+		c.start(i + 1)
 	}
-	defer c.Close()
-	if _, err := c.Put(ctx, []byte("k"), []byte("v"), client.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := c.Get(ctx, []byte("k"))
+	c.waitReplicated()
+	got, err := acme.Get(ctx, []byte("k"))
 	if err != nil || string(got.Value) != "v" {
 		t.Fatalf("get: %v %v", got, err)
 	}

@@ -18,6 +18,9 @@ import (
 	"github.com/vipkv/vipkv/raftstore"
 )
 
+// activationRetry is the pause after an activation that failed.
+const activationRetry = 500 * time.Millisecond
+
 // oracleKey is the record of the oracle's saved bound.
 const oracleKey = placement.OracleKey
 
@@ -46,7 +49,7 @@ func (s *placementServer) leading() uint64 {
 func (s *placementServer) runLeadership(ctx context.Context) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
-	active := uint64(0)
+	active, failed := uint64(0), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,7 +57,7 @@ func (s *placementServer) runLeadership(ctx context.Context) error {
 		case <-t.C:
 		}
 		term := s.leading()
-		if term == active {
+		if term == active || time.Since(failed) < activationRetry {
 			continue
 		}
 		if active != 0 {
@@ -66,7 +69,8 @@ func (s *placementServer) runLeadership(ctx context.Context) error {
 			continue
 		}
 		if err := s.activate(ctx, term); err != nil {
-			s.log.Info("placement driver not activated", "term", term, "error", err)
+			s.log.Warn("placement driver not activated", "term", term, "error", err)
+			failed = time.Now()
 			s.driver.Deactivate(term)
 			s.oracle.Stop(term)
 			continue
