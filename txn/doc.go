@@ -33,8 +33,8 @@
 //	I6. A guard waits only for guards that came before it: no deadlock, and no command is overtaken for ever.
 //
 // Goroutines: one for each proposal under way, which ends with Engine.Propose (Executor.Drain waits for all). Locks:
-// Executor.mu guards the map of ranges in use; Latches.mu guards one range's latches; neither is held while waiting, and
-// neither is taken under the other.
+// Executor.mu guards the map of ranges in use; Latches.mu guards one range's latches; neither is held while waiting,
+// and neither is taken under the other.
 //
 // To test: go test ./txn/... ; the latches against a model (latch_test.go), executors over txntest.Engine with lost
 // proposals and answers (executor_test.go), and txntest.RunEngine for any engine.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
+	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 	"github.com/vipkv/vipkv/txn"
@@ -454,7 +455,17 @@ func TestMoments(t *testing.T) {
 // deposed is an engine whose leadership can not be confirmed from a moment on: what its views show may be out of date.
 type deposed struct {
 	*txntest.Engine
-	armed atomic.Bool
+	armed   atomic.Bool
+	onceNow atomic.Bool // the next view is the last of its term
+}
+
+func (d *deposed) NewView() storage.View {
+	v := d.Engine.NewView()
+	if d.onceNow.Swap(false) {
+		d.SetAway(proto.FirstUserRange, true)
+		d.SetAway(proto.FirstUserRange, false)
+	}
+	return v
 }
 
 func (d *deposed) Confirm(ctx context.Context, id proto.RangeID, term uint64) error {
@@ -488,6 +499,24 @@ func TestUnconfirmedAnswersNothing(t *testing.T) {
 		var leader *rpcerr.NotLeaderError
 		if resp, err := b.exec.Execute(t.Context(), req); !errors.As(err, &leader) {
 			t.Errorf("request %d: %v, %v", i, resp, err)
+		}
+	}
+	b.checkIdle(t)
+}
+
+// Another leader may have written between a view and the next term in which this store leads: what was evaluated on
+// that view must not be proposed.
+func TestViewOfAnEarlierTerm(t *testing.T) {
+	d := &deposed{}
+	b := newBench(nil, func(c *txn.Config) {
+		d.Engine = c.Engine.(*txntest.Engine)
+		c.Engine = d
+	})
+	for _, req := range []*internalpb.ExecuteRequest{putRequest("k", "v"), getRequest("k", 0), scanRequest()} {
+		d.onceNow.Store(true)
+		var leader *rpcerr.NotLeaderError
+		if resp, err := b.exec.Execute(t.Context(), req); !errors.As(err, &leader) {
+			t.Errorf("%v: %v, %v", req, resp, err)
 		}
 	}
 	b.checkIdle(t)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/vipkv/vipkv/kv/client"
@@ -77,7 +79,16 @@ func exampleUsage(ctx context.Context, endpoints []string, credential string) er
 	return nil
 }
 
+// TestExampleUsage runs the example on a fake cluster, or on the one that VIPKV_ENDPOINTS and VIPKV_CREDENTIAL name:
+// kv/node runs it so, on a real one.
 func TestExampleUsage(t *testing.T) {
+	endpoints, credential := os.Getenv("VIPKV_ENDPOINTS"), os.Getenv("VIPKV_CREDENTIAL")
+	if endpoints != "" {
+		if err := exampleUsage(t.Context(), strings.Split(endpoints, ","), credential); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	cluster := clienttest.Start(t, 3)
 	if err := exampleUsage(t.Context(), cluster.Endpoints(), cluster.Tenant("example")); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -205,5 +206,63 @@ func TestThreeNodes(t *testing.T) {
 	got, err := acme.Get(ctx, []byte("k"))
 	if err != nil || string(got.Value) != "v" {
 		t.Fatalf("get: %v %v", got, err)
+	}
+}
+
+// The package example of the SDK is true: it runs as it is on a real cluster.
+func TestClientExample(t *testing.T) {
+	c := newCluster(t, 3)
+	_, credential, err := c.admin.Admin().CreateTenant(context.Background(), "example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "test", "-count=1", "-run", "TestExampleUsage", "../client")
+	cmd.Env = append(os.Environ(), "VIPKV_ENDPOINTS="+strings.Join(c.endpoints(), ","), "VIPKV_CREDENTIAL="+credential)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// A write that was carried out and whose answer was lost is answered from its record when it is sent again with the same
+// request id, through another node, after the leader has gone.
+func TestRetryThroughAnotherNode(t *testing.T) {
+	c := newCluster(t, 3)
+	ctx := context.Background()
+	acme := c.tenant("acme")
+	id, appendID := client.NewRequestID(), client.NewRequestID()
+	first, err := acme.Put(ctx, []byte("k"), []byte("v"), client.PutOptions{IfAbsent: true, RequestID: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := []client.Record{{ClientID: "m1", Body: []byte("hello")}}
+	appended, err := acme.Append(ctx, "talk", records, client.AppendOptions{RequestID: &appendID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, _, err := c.admin.Admin().ListRanges(ctx, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := int(ranges[len(ranges)-1].LeaderStore) // stores are numbered as nodes are
+	c.nodes[leader-1].cancel()
+	if err := <-c.nodes[leader-1].done; err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[leader-1].cancel = nil
+	again, err := acme.Put(ctx, []byte("k"), []byte("v"), client.PutOptions{IfAbsent: true, RequestID: &id})
+	if err != nil || !again.Duplicate || again.Version != first.Version {
+		t.Fatalf("second put: %+v, %v; the first was %+v", again, err, first)
+	}
+	second, err := acme.Append(ctx, "talk", records, client.AppendOptions{RequestID: &appendID})
+	if err != nil || !second.Duplicate || second.FirstSeq != appended.FirstSeq {
+		t.Fatalf("second append: %+v, %v; the first was %+v", second, err, appended)
+	}
+	third, err := acme.Append(ctx, "talk", records, client.AppendOptions{}) // another request, the same client id
+	if err != nil || !third.Duplicate || third.FirstSeq != appended.FirstSeq {
+		t.Fatalf("append with the same client id: %+v, %v", third, err)
+	}
+	page, err := acme.Latest(ctx, "talk", 10)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("the stream holds %v, %v", page, err)
 	}
 }

@@ -95,7 +95,8 @@ func (c *cluster) eval(n int, ts proto.Timestamp, req *internalpb.ExecuteRequest
 	start, end := c.span(n)
 	view := c.store.NewView()
 	env := &mvcc.Env{
-		Reader: view, Sealer: txntest.Sealer{}, Tenant: proto.TenantID(req.Tenant), Start: start, End: end, Now: ts, Draw: c.draw,
+		Reader: view, Sealer: txntest.Sealer{}, Tenant: proto.TenantID(req.Tenant), Now: ts, Draw: c.draw,
+		Start: start, End: end,
 	}
 	res, err := mvcc.Evaluate(env, req)
 	if err != nil {

@@ -38,8 +38,8 @@
 //	              client id, envelope. row: payload. rollback: nothing
 //
 // The plaintext in an envelope is: 1 byte, the kind, with bit 7 set if a digest follows; the digest (8, the first bytes
-// of a SHA-256 over the request) if flag 2; the value. So the kind can not be changed on the disk, and no hash of a value
-// is stored in clear. Envelopes are bound to ValueMeta.
+// of a SHA-256 over the request) if flag 2; the value. So the kind can not be changed on the disk, and no hash of a
+// value is stored in clear. Envelopes are bound to ValueMeta.
 //
 //	row      payload
 //	head     last seq (8), floor (8), epoch (16), bytes of window rows (8), version of the newest append (8)
@@ -52,8 +52,8 @@
 // kept. Nothing in a tail block is sealed but the secret: stream names, client ids, sequence numbers and times are
 // metadata that the envelope does not cover. Window rows are c, q and r rows; their bytes are engine keys and values.
 //
-// An intent lies at keys.Data(key): 0x11, kind (1 or 2), start timestamp (8), time to live in ms (8), expiry (8), uvarint
-// length of the primary key, primary key, then the envelope of a put.
+// An intent lies at keys.Data(key): 0x11, kind (1 or 2), start timestamp (8), time to live in ms (8), expiry (8),
+// uvarint length of the primary key, primary key, then the envelope of a put.
 //
 // # Streams over several ranges
 //
@@ -61,17 +61,18 @@
 // Append and Head go there (Route key: StreamTailKey). Read and Truncate begin there, and go on by ExecuteResponse's
 // resume_key, which for these two is a sequence number in 8 bytes, big endian; empty means that it was all:
 //
-//   - Read, first command: answers the head and the records that this range has, as long as they are the next ones of the
-//     page. resume_key: forward the first sequence number, reverse the exclusive upper end, that others have. Go on with
-//     read_at = Continuation, after_seq and before_seq around what is left, never beyond the head of the first answer, to
-//     the range with the next record's key. Such a command answers for the records of its range alone, without a head.
+//   - Read, first command: answers the head and the records that this range has, as long as they are the next ones of
+//     the page. resume_key: forward the first sequence number, reverse the exclusive upper end, that others have. Go on
+//     with read_at = Continuation, after_seq and before_seq around what is left, never beyond the head of the first
+//     answer, to the range with the next record's key. Such a command answers for the records of its range alone,
+//     without a head.
 //     A hole in what comes back means that a Truncate came between: what was read so far is a page with more = true.
 //   - Read forward with after_seq > 0 and after_seq + 1 below the floor is a BelowFloorError. after_seq 0 begins at the
 //     floor; a reverse read ends at the floor.
-//   - Truncate, first command: moves the floor (and records the answer), then deletes up to 10,000 of its own records below
-//     it. resume_key: the exclusive upper end of what is still to be deleted, here or in the ranges before. Go on with
-//     read_at = Continuation and before_seq = resume_key, to the range that holds the key just before that record's. A
-//     crash in between leaves records below the floor: never visible, deleted by the stream's next Truncate.
+//   - Truncate, first command: moves the floor (and records the answer), then deletes up to 10,000 of its own records
+//     below it. resume_key: the exclusive upper end of what is still to be deleted, here or in the ranges before. Go on
+//     with read_at = Continuation and before_seq = resume_key, to the range that holds the key just before that
+//     record's. A crash in between leaves records below the floor: never visible, deleted by the stream's next Truncate.
 //
 // ScanPlan, ReadPlan and TruncatePlan do this: send what Next says, hand the answers to Answer, until Next has no more.
 //
@@ -83,11 +84,11 @@
 //	I4. Sequence numbers of a stream are dense: head.last+1 is the next; [floor, last] are all there. A Read that finds
 //	    one missing in the range of the tail fails as corruption.
 //	I5. The place of the next record, and the whole tail block, are in one range.
-//	I6. A version's ahead is at least (issued - commit ms) of every request id on its key in the window. So the version of
-//	    an id is at or above issued - ahead of the newest version, and a first attempt looks at the newest only.
+//	I6. A version's ahead is at least (issued - commit ms) of every request id on its key in the window. So the version
+//	    of an id is at or above issued - ahead of the newest version, and a first attempt looks at the newest only.
 //	I7. What a request id, or a client id, did is remembered while it can be asked for: rows go when a window and the
 //	    clocks' allowance (RequestAheadMillis) have passed since the commit, and an id that old is refused.
 //
-// To test: go test ./txn/mvcc ; models of plain keys and of streams, cut into ranges at random, with a recount after each
-// command.
+// To test: go test ./txn/mvcc ; models of plain keys and of streams, cut into ranges at random, with a recount after
+// each command.
 package mvcc

@@ -126,7 +126,9 @@ func (e *eval) intentAt(key []byte) (in Intent, envelope []byte, stored int, ok 
 
 // fate looks at the key's versions from the newest to the transaction's start: the version that it committed (0: none),
 // whether it was rolled back, and the newest version of all.
-func (e *eval) fate(key []byte, start proto.Timestamp) (committed proto.Timestamp, aborted bool, newest found, err error) {
+func (e *eval) fate(
+	key []byte, start proto.Timestamp,
+) (committed proto.Timestamp, aborted bool, newest found, err error) {
 	it, err := e.iter()
 	if err != nil {
 		return 0, false, found{}, err

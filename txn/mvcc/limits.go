@@ -24,8 +24,6 @@ const (
 	RequestWindowMillis = 10 * 60 * 1000
 	// RequestAheadMillis is how far in the future a request id may have been issued.
 	RequestAheadMillis = 60 * 1000
-	// MaxTTLMillis bounds a time to live: 100 years.
-	MaxTTLMillis = 100 * 366 * 24 * 3600 * 1000
 
 	defaultScanItems  = 1000
 	defaultReadItems  = 100
@@ -34,6 +32,7 @@ const (
 	maxTruncateSweep  = 10_000  // records that one Truncate command deletes
 	rangeDeleteFrom   = 64      // as many deletes become one range delete
 	evictRowsConstant = 16
+	maxTTLMillis      = 100 * 366 * 24 * 3600 * 1000
 )
 
 // Continuation, as the read_at of a Read or Truncate command, marks the second and later commands of a ReadPlan or
@@ -88,7 +87,7 @@ func validValue(value []byte) error {
 }
 
 func validTTL(ttl int64) error {
-	if ttl < 0 || ttl > MaxTTLMillis {
+	if ttl < 0 || ttl > maxTTLMillis {
 		return rpcerr.Invalid("ttl_ms", "must be between 0 and 100 years")
 	}
 	return nil

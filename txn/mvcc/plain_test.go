@@ -194,8 +194,38 @@ func (p *plainRun) get(t *rapid.T) {
 		judge = p.c.now
 	}
 	want, ok := p.m.at(key, judge)
-	if resp.Found != ok || (ok && (resp.Version != want.ts || string(resp.Value) != want.value || resp.ExpiresMs != want.expires)) {
+	same := resp.Version == want.ts && string(resp.Value) == want.value && resp.ExpiresMs == want.expires
+	if resp.Found != ok || (ok && !same) {
 		t.Fatalf("get %q at %d: %v, want %v %v", key, at, resp, want, ok)
+	}
+}
+
+func (p *plainRun) batchGet(t *rapid.T) {
+	if len(p.reads) == 0 {
+		t.Skip("nothing written")
+	}
+	at := rapid.SampledFrom(p.reads).Draw(t, "at")
+	req := &internalpb.ExecuteRequest{Tenant: uint32(testTenant)}
+	names := rapid.SliceOfN(keyGen, 1, 4).Draw(t, "keys")
+	batch := &vipkvpb.BatchGetRequest{}
+	var want []string
+	home := p.c.find(mvcc.Route{Key: mvcc.PlainKey(testTenant, []byte(names[0]))})
+	for _, name := range names {
+		if p.c.find(mvcc.Route{Key: mvcc.PlainKey(testTenant, []byte(name))}) != home {
+			continue
+		}
+		batch.Keys = append(batch.Keys, []byte(name))
+		if v, ok := p.m.at(name, at); ok {
+			want = append(want, fmt.Sprintf("%q=%q@%d", name, v.value, v.ts))
+		}
+	}
+	req.Request = &internalpb.ExecuteRequest_BatchGet{BatchGet: batch}
+	resp, err := p.c.eval(home, at, req)
+	if err != nil || resp.GetBatchGet().At != uint64(at) {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	if got := show(resp.GetBatchGet().Items); !slices.Equal(got, want) {
+		t.Fatalf("batch %q at %d: %v, want %v", batch.Keys, at, got, want)
 	}
 }
 
@@ -252,7 +282,8 @@ func TestPlainKeysAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := &plainRun{c: newCluster(), m: plainModel{}}
 		t.Repeat(map[string]func(*rapid.T){
-			"commit": p.commit, "commit2": p.commit, "retry": p.retry, "get": p.get, "scan": p.scan, "split": p.split,
+			"commit": p.commit, "commit2": p.commit, "retry": p.retry, "get": p.get, "scan": p.scan,
+			"split": p.split, "batchGet": p.batchGet,
 			"wait": func(t *rapid.T) { p.c.tick(int64(rapid.SampledFrom([]int{1, 19, 300}).Draw(t, "millis"))) },
 		})
 	})

@@ -178,8 +178,8 @@ func (p *ScanPlan) finish(more bool) {
 // Response is the page, once Next says that there is nothing to send.
 func (p *ScanPlan) Response() *vipkvpb.ScanResponse { return p.resp }
 
-// ReadPlan drives a Read: first the range of the stream's tail, which knows the head, then, when that has not all of the
-// page, the ranges that hold older records. The answer is the state at the moment of the first command.
+// ReadPlan drives a Read: first the range of the stream's tail, which knows the head, then, when that has not all of
+// the page, the ranges that hold older records. The answer is the state at the moment of the first command.
 type ReadPlan struct {
 	tenant    proto.TenantID
 	req       *vipkvpb.ReadRequest
@@ -358,8 +358,8 @@ func (p *ReadPlan) finish(more bool) { p.done, p.resp.More = true, more }
 // Response is the page, once Next says that there is nothing to send.
 func (p *ReadPlan) Response() *vipkvpb.ReadResponse { return p.resp }
 
-// TruncatePlan drives a Truncate: the range of the tail moves the floor, then the records below it are deleted, from the
-// newest to the oldest, range by range. After the first answer (FloorMoved) the Truncate has taken effect for every
+// TruncatePlan drives a Truncate: the range of the tail moves the floor, then the records below it are deleted, from
+// the newest to the oldest, range by range. After the first answer (FloorMoved) the Truncate has taken effect for every
 // reader; the rest only gives bytes back, and the next Truncate of the stream does it when this one is given up.
 type TruncatePlan struct {
 	tenant proto.TenantID

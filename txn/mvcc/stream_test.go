@@ -44,7 +44,7 @@ type streamRun struct {
 }
 
 func (s *streamRun) pick(t *rapid.T) (string, *streamModel) {
-	name := rapid.SampledFrom(streamNames).Draw(t, "stream")
+	name := streamNames[max(0, rapid.IntRange(-4, len(streamNames)-1).Draw(t, "stream"))] // mostly the first
 	if s.m[name] == nil {
 		s.m[name] = &streamModel{floor: 1}
 	}
@@ -328,6 +328,10 @@ func (s *streamRun) split(t *rapid.T) {
 func TestStreamsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &streamRun{c: newCluster(), m: map[string]*streamModel{}}
+		for range rapid.IntRange(0, 8).Draw(t, "before") {
+			s.append(t)
+			s.split(t)
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"append": s.append, "append2": s.append, "retry": s.retry, "truncate": s.truncate, "head": s.head,
 			"read": s.read, "read2": s.read, "readDuring": s.readDuring, "split": s.split,
@@ -339,12 +343,14 @@ func TestStreamsAgainstModel(t *testing.T) {
 	})
 }
 
-// check recounts each stream's window rows.
-func (s *streamRun) check(t *rapid.T) {
+func (s *streamRun) check(t *rapid.T) { s.c.checkWindows(t) }
+
+// checkWindows recounts each stream's window rows.
+func (c *cluster) checkWindows(t rapid.TB) {
 	for _, name := range streamNames {
 		tail := mvcc.StreamTailKey(testTenant, []byte(name))
 		window, stored := int64(0), int64(-1)
-		s.c.store.Each(func(key, value []byte) {
+		c.store.Each(func(key, value []byte) {
 			k, _, err := keys.ParseData(key)
 			if err != nil || !bytes.HasPrefix(k, tail) {
 				return
@@ -463,12 +469,66 @@ func TestClientIDAfterTheWindow(t *testing.T) {
 	if resp, err := c.append(req); err != nil || resp.Duplicate || resp.FirstSeq != 2 {
 		t.Fatalf("%v, %v", resp, err)
 	}
+	c.checkWindows(t)
 	c.tick(mvcc.RequestAheadMillis + 10) // the first row's queue row is evicted now, the second's client row stays
-	if _, err := c.append(&vipkvpb.AppendRequest{Stream: []byte("s"), Records: []*vipkvpb.Record{record("b", "2")}}); err != nil {
+	other := &vipkvpb.AppendRequest{Stream: []byte("s"), Records: []*vipkvpb.Record{record("b", "2")}}
+	if _, err := c.append(other); err != nil {
 		t.Fatal(err)
 	}
+	c.checkWindows(t)
 	if resp, err := c.append(req); err != nil || !resp.Duplicate || resp.FirstSeq != 2 {
 		t.Fatalf("%v, %v", resp, err)
+	}
+}
+
+// A Truncate between the commands of a Read: what was read is a page; with nothing read the floor is the new one.
+func TestReadOverTruncate(t *testing.T) {
+	for _, test := range []struct {
+		after   uint64
+		limit   uint32
+		reverse bool
+		when    int // after so many commands
+		want    string
+	}{
+		{0, 0, false, 1, "[7 8 9] more false"}, // the first command had the head only: the read begins anew
+		{2, 0, false, 1, "below floor"},        // anew, and what was asked for is gone
+		{0, 0, false, 2, "[1 2 3] more true"},  // the first range's records had been read
+		{0, 2, false, 2, "[1 2] more true"},
+		{0, 0, false, 9, "[1 2 3 4 5 6 7 8 9] more false"},
+		{0, 0, true, 1, "[9 8 7] more true"},
+		{0, 0, true, 2, "[9 8 7 6 5 4] more true"},
+		{0, 0, true, 9, "[9 8 7 6 5 4 3 2 1] more false"},
+	} {
+		c := newCluster()
+		for range 9 {
+			req := &vipkvpb.AppendRequest{Stream: []byte("s"), Records: []*vipkvpb.Record{record("", "x")}}
+			if _, err := c.append(req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, seq := range []uint64{4, 8} {
+			c.split(mvcc.StreamRecordKey(testTenant, []byte("s"), seq))
+		}
+		commands := 0
+		read := &vipkvpb.ReadRequest{Stream: []byte("s"), AfterSeq: test.after, Limit: test.limit, Reverse: test.reverse}
+		resp, err := c.read(read, func() {
+			if commands++; commands == test.when {
+				if _, err := c.truncate(&vipkvpb.TruncateRequest{Stream: []byte("s"), BeforeSeq: 7}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		got := "below floor"
+		if !isA[*rpcerr.BelowFloorError](err) {
+			var seqs []uint64
+			for _, rec := range resp.GetRecords() {
+				seqs = append(seqs, rec.Seq)
+			}
+			got = fmt.Sprint(seqs, " more ", resp.GetMore())
+		}
+		if got != test.want {
+			t.Errorf("%+v: %s (%v)", test, got, err)
+		}
 	}
 }
 
