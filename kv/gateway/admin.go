@@ -27,11 +27,14 @@ type Admin struct {
 }
 
 func tenantOf(r *internalpb.TenantRecord, credentials int) *vipkvpb.Tenant {
-	return &vipkvpb.Tenant{Id: r.Id, Name: r.Name, State: r.State, CreatedMs: r.CreatedMs, Credentials: uint32(credentials)}
+	return &vipkvpb.Tenant{Id: r.Id, Name: r.Name, State: r.State, CreatedMs: r.CreatedMs,
+		Credentials: uint32(credentials)}
 }
 
 // CreateTenant implements vipkvpb.AdminServer.
-func (a *Admin) CreateTenant(ctx context.Context, req *vipkvpb.CreateTenantRequest) (*vipkvpb.CreateTenantResponse, error) {
+func (a *Admin) CreateTenant(
+	ctx context.Context, req *vipkvpb.CreateTenantRequest,
+) (*vipkvpb.CreateTenantResponse, error) {
 	rec, cred, err := a.Registry.Create(ctx, req.Name)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,9 @@ func (a *Admin) CreateTenant(ctx context.Context, req *vipkvpb.CreateTenantReque
 }
 
 // GetTenant implements vipkvpb.AdminServer.
-func (a *Admin) GetTenant(ctx context.Context, req *vipkvpb.GetTenantRequest) (*vipkvpb.Tenant, error) {
+func (a *Admin) GetTenant(
+	ctx context.Context, req *vipkvpb.GetTenantRequest,
+) (*vipkvpb.Tenant, error) {
 	rec, err := a.Registry.Get(ctx, req.Name)
 	if err != nil {
 		return nil, err
@@ -53,7 +58,9 @@ func (a *Admin) GetTenant(ctx context.Context, req *vipkvpb.GetTenantRequest) (*
 }
 
 // ListTenants implements vipkvpb.AdminServer.
-func (a *Admin) ListTenants(ctx context.Context, _ *vipkvpb.ListTenantsRequest) (*vipkvpb.ListTenantsResponse, error) {
+func (a *Admin) ListTenants(
+	ctx context.Context, _ *vipkvpb.ListTenantsRequest,
+) (*vipkvpb.ListTenantsResponse, error) {
 	recs, err := a.Registry.List(ctx)
 	if err != nil {
 		return nil, err
@@ -70,7 +77,9 @@ func (a *Admin) ListTenants(ctx context.Context, _ *vipkvpb.ListTenantsRequest) 
 }
 
 // CreateCredential implements vipkvpb.AdminServer.
-func (a *Admin) CreateCredential(ctx context.Context, req *vipkvpb.CreateCredentialRequest) (*vipkvpb.CreateCredentialResponse, error) {
+func (a *Admin) CreateCredential(
+	ctx context.Context, req *vipkvpb.CreateCredentialRequest,
+) (*vipkvpb.CreateCredentialResponse, error) {
 	cred, err := a.Registry.CreateCredential(ctx, req.Tenant)
 	if err != nil {
 		return nil, err
@@ -89,7 +98,9 @@ func nodesOf(v *internalpb.ClusterViewResponse) (out []*vipkvpb.Node) {
 }
 
 // ListNodes implements vipkvpb.AdminServer.
-func (a *Admin) ListNodes(ctx context.Context, _ *vipkvpb.ListNodesRequest) (*vipkvpb.ListNodesResponse, error) {
+func (a *Admin) ListNodes(
+	ctx context.Context, _ *vipkvpb.ListNodesRequest,
+) (*vipkvpb.ListNodesResponse, error) {
 	v, err := a.Cluster.View(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
@@ -101,7 +112,9 @@ func (a *Admin) ListNodes(ctx context.Context, _ *vipkvpb.ListNodesRequest) (*vi
 const listRangesMax = 10_000
 
 // ListRanges implements vipkvpb.AdminServer.
-func (a *Admin) ListRanges(ctx context.Context, req *vipkvpb.ListRangesRequest) (*vipkvpb.ListRangesResponse, error) {
+func (a *Admin) ListRanges(
+	ctx context.Context, req *vipkvpb.ListRangesRequest,
+) (*vipkvpb.ListRangesResponse, error) {
 	v, err := a.Cluster.View(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list ranges: %w", err)
@@ -158,7 +171,9 @@ func roleName(r internalpb.ReplicaRole) string {
 const wantedReplicas = 3
 
 // Status implements vipkvpb.AdminServer.
-func (a *Admin) Status(ctx context.Context, _ *vipkvpb.StatusRequest) (*vipkvpb.StatusResponse, error) {
+func (a *Admin) Status(
+	ctx context.Context, _ *vipkvpb.StatusRequest,
+) (*vipkvpb.StatusResponse, error) {
 	v, err := a.Cluster.View(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
@@ -167,7 +182,8 @@ func (a *Admin) Status(ctx context.Context, _ *vipkvpb.StatusRequest) (*vipkvpb.
 	if err != nil {
 		return nil, err
 	}
-	out := &vipkvpb.StatusResponse{ClusterId: hex.EncodeToString(v.ClusterId), Version: a.Version, AnsweringNode: a.Node,
+	out := &vipkvpb.StatusResponse{
+		ClusterId: hex.EncodeToString(v.ClusterId), Version: a.Version, AnsweringNode: a.Node,
 		PlacementLeaderNode: v.DriverNode, Nodes: nodesOf(v), Ranges: uint32(len(v.Ranges)),
 		Tenants: uint32(len(tenants)), Problems: v.Problems}
 	live := map[uint64]bool{}
@@ -188,7 +204,8 @@ func (a *Admin) Status(ctx context.Context, _ *vipkvpb.StatusRequest) (*vipkvpb.
 	return out, nil
 }
 
-// voters counts the replicas that vote, in a joint configuration those of its old half, on live stores.
+// voters counts the replicas that vote, in a joint configuration those of its old half, on live
+// stores.
 func voters(r *internalpb.RangeStatus, live map[uint64]bool) (n int) {
 	for _, rep := range r.Range.GetDesc().GetReplicas() {
 		old := rep.Role == internalpb.ReplicaRole_VOTER || rep.Role == internalpb.ReplicaRole_VOTER_OUTGOING

@@ -20,13 +20,14 @@ import (
 // batchGetMax bounds the keys of one BatchGet.
 const batchGetMax = 1000
 
-// commands turns authorised requests into commands on ranges. What a command touches is checked against what was
-// authorised once more, in the form in which it is executed.
+// commands turns authorised requests into commands on ranges. What a command touches is checked
+// against what was authorised once more, in the form in which it is executed.
 type commands struct {
 	router *Router
 }
 
-// single runs a command whose keys lie in one range for ever: point operations, and streams by their tail.
+// single runs a command whose keys lie in one range for ever: point operations, and streams by
+// their tail.
 func (c *commands) single(ctx context.Context, a authz.AuthorizedSpan, req *internalpb.ExecuteRequest) (
 	*internalpb.ExecuteResponse, error) {
 	return c.send(ctx, a, mvcc.RouteOf, req)
@@ -50,13 +51,17 @@ func at(key []byte) func(*internalpb.ExecuteRequest) mvcc.Route {
 	return func(*internalpb.ExecuteRequest) mvcc.Route { return mvcc.Route{Key: key} }
 }
 
-func (c *commands) get(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.GetRequest) (*vipkvpb.GetResponse, error) {
+func (c *commands) get(
+	ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.GetRequest,
+) (*vipkvpb.GetResponse, error) {
 	resp, err := c.single(ctx, a, &internalpb.ExecuteRequest{
 		Tenant: uint32(a.Tenant()), Request: &internalpb.ExecuteRequest_Get{Get: req}})
 	return resp.GetGet(), err
 }
 
-func (c *commands) put(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.PutRequest) (*vipkvpb.PutResponse, error) {
+func (c *commands) put(
+	ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.PutRequest,
+) (*vipkvpb.PutResponse, error) {
 	resp, err := c.single(ctx, a, &internalpb.ExecuteRequest{
 		Tenant: uint32(a.Tenant()), Request: &internalpb.ExecuteRequest_Put{Put: req}})
 	return resp.GetPut(), err
@@ -76,7 +81,9 @@ func (c *commands) append(ctx context.Context, a authz.AuthorizedSpan, req *vipk
 	return resp.GetAppend(), err
 }
 
-func (c *commands) head(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.HeadRequest) (*vipkvpb.HeadResponse, error) {
+func (c *commands) head(
+	ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.HeadRequest,
+) (*vipkvpb.HeadResponse, error) {
 	resp, err := c.single(ctx, a, &internalpb.ExecuteRequest{
 		Tenant: uint32(a.Tenant()), Request: &internalpb.ExecuteRequest_Head{Head: req}})
 	return resp.GetHead(), err
@@ -85,7 +92,8 @@ func (c *commands) head(ctx context.Context, a authz.AuthorizedSpan, req *vipkvp
 // commit runs on the one range that has all keys.
 func (c *commands) commit(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.CommitRequest) (
 	*vipkvpb.CommitResponse, error) {
-	er := &internalpb.ExecuteRequest{Tenant: uint32(a.Tenant()), Request: &internalpb.ExecuteRequest_Commit{Commit: req}}
+	er := &internalpb.ExecuteRequest{Tenant: uint32(a.Tenant()),
+		Request: &internalpb.ExecuteRequest_Commit{Commit: req}}
 	keys := make([][]byte, 0, len(req.Conditions)+len(req.Mutations))
 	for _, cond := range req.Conditions {
 		keys = append(keys, mvcc.PlainKey(a.Tenant(), cond.Key))
@@ -119,7 +127,8 @@ func (c *commands) countRanges(ctx context.Context, keys [][]byte) (int, error) 
 	return max(len(ids), 2), nil
 }
 
-// batchGet reads all keys at one timestamp: that of the first range's answer, unless the request names one.
+// batchGet reads all keys at one timestamp: that of the first range's answer, unless the request
+// names one.
 func (c *commands) batchGet(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.BatchGetRequest) (
 	*vipkvpb.BatchGetResponse, error) {
 	if len(req.Keys) > batchGetMax {
@@ -127,7 +136,7 @@ func (c *commands) batchGet(ctx context.Context, a authz.AuthorizedSpan, req *vi
 	}
 	out := &vipkvpb.BatchGetResponse{At: req.At}
 	found := map[string]*vipkvpb.Item{}
-	left := req.Keys
+	left, size := req.Keys, 0
 	for len(left) > 0 {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -140,8 +149,9 @@ func (c *commands) batchGet(ctx context.Context, a authz.AuthorizedSpan, req *vi
 		for i, k := range group {
 			prefixed[i] = mvcc.PlainKey(a.Tenant(), k)
 		}
-		er := &internalpb.ExecuteRequest{Tenant: uint32(a.Tenant()), ReadAt: out.At, Request: &internalpb.ExecuteRequest_BatchGet{
-			BatchGet: &vipkvpb.BatchGetRequest{Keys: group, At: out.At}}}
+		er := &internalpb.ExecuteRequest{Tenant: uint32(a.Tenant()), ReadAt: out.At,
+			Request: &internalpb.ExecuteRequest_BatchGet{
+				BatchGet: &vipkvpb.BatchGetRequest{Keys: group, At: out.At}}}
 		resp, err := c.send(ctx, a, at(prefixed[0]), er, prefixed...)
 		if errors.Is(err, errSeveralRanges) {
 			continue // a split came between; group anew
@@ -152,6 +162,9 @@ func (c *commands) batchGet(ctx context.Context, a authz.AuthorizedSpan, req *vi
 		out.At = resp.GetBatchGet().GetAt()
 		for _, item := range resp.GetBatchGet().GetItems() {
 			found[string(item.Key)] = item
+			if size += len(item.Key) + len(item.Value); size > mvcc.MaxPageBytes {
+				return nil, rpcerr.TooLarge("values of a BatchGet", size, mvcc.MaxPageBytes)
+			}
 		}
 		left = rest
 	}
@@ -164,7 +177,9 @@ func (c *commands) batchGet(ctx context.Context, a authz.AuthorizedSpan, req *vi
 }
 
 // group takes the keys that lie in the range of the first.
-func (c *commands) group(ctx context.Context, a authz.AuthorizedSpan, keys [][]byte) (group, rest [][]byte, err error) {
+func (c *commands) group(
+	ctx context.Context, a authz.AuthorizedSpan, keys [][]byte,
+) (group, rest [][]byte, err error) {
 	loc, _, err := c.router.locate(ctx, mvcc.Route{Key: mvcc.PlainKey(a.Tenant(), keys[0])})
 	if err != nil {
 		return nil, nil, err
@@ -201,7 +216,9 @@ func (c *commands) run(ctx context.Context, a authz.AuthorizedSpan, p plan) erro
 	}
 }
 
-func (c *commands) scan(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.ScanRequest) (*vipkvpb.ScanResponse, error) {
+func (c *commands) scan(
+	ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.ScanRequest,
+) (*vipkvpb.ScanResponse, error) {
 	p, err := mvcc.NewScanPlan(a.Tenant(), req)
 	if err != nil {
 		return nil, err
@@ -212,7 +229,9 @@ func (c *commands) scan(ctx context.Context, a authz.AuthorizedSpan, req *vipkvp
 	return p.Response(), nil
 }
 
-func (c *commands) read(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.ReadRequest) (*vipkvpb.ReadResponse, error) {
+func (c *commands) read(
+	ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.ReadRequest,
+) (*vipkvpb.ReadResponse, error) {
 	p, err := mvcc.NewReadPlan(a.Tenant(), req)
 	if err != nil {
 		return nil, err
@@ -223,7 +242,8 @@ func (c *commands) read(ctx context.Context, a authz.AuthorizedSpan, req *vipkvp
 	return p.Response(), nil
 }
 
-// truncate answers once the floor has moved; giving the bytes of far ranges back may be left to the next one.
+// truncate answers once the floor has moved; giving the bytes of far ranges back may be left to the
+// next one.
 func (c *commands) truncate(ctx context.Context, a authz.AuthorizedSpan, req *vipkvpb.TruncateRequest) (
 	*vipkvpb.TruncateResponse, error) {
 	p, err := mvcc.NewTruncatePlan(a.Tenant(), req)

@@ -22,8 +22,8 @@ import (
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
-// Authenticator turns a credential into a principal. Its errors carry the gRPC code Unauthenticated, or say that it
-// could not be checked now.
+// Authenticator turns a credential into a principal. Its errors carry the gRPC code
+// Unauthenticated, or say that it could not be checked now.
 type Authenticator interface {
 	Authenticate(ctx context.Context, credential string) (authz.Principal, error)
 }
@@ -37,7 +37,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
-	// RequestsMax bounds requests in progress; above, they are refused at once as throttled. Default 4,096.
+	// RequestsMax bounds requests in progress; above, they are refused at once as throttled. Default
+	// 4,096.
 	RequestsMax int
 	// DeadlineMax bounds every request. Default 60 s.
 	DeadlineMax time.Duration
@@ -45,7 +46,8 @@ type Config struct {
 	NowMs func() int64
 }
 
-// Gateway is the front door: it authenticates, authorises, admits, and carries out requests by commands on ranges.
+// Gateway is the front door: it authenticates, authorises, admits, and carries out requests by
+// commands on ranges.
 type Gateway struct {
 	vipkvpb.UnimplementedKVServer
 	vipkvpb.UnimplementedStreamsServer
@@ -80,7 +82,9 @@ func principal(ctx context.Context) authz.Principal {
 }
 
 // Unary is the interceptor of all unary calls on the client port, Admin's included.
-func (g *Gateway) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (resp any, err error) {
+func (g *Gateway) Unary(
+	ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler,
+) (resp any, err error) {
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -109,15 +113,17 @@ func (g *Gateway) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 }
 
 // Stream is the interceptor of streams: health's Watch and reflection.
-func (g *Gateway) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+func (g *Gateway) Stream(
+	srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler,
+) error {
 	if _, err := g.admit(ss.Context(), info.FullMethod); err != nil {
 		return rpcerr.Encode(err)
 	}
 	return h(srv, ss)
 }
 
-// outward encodes an error for the caller. What is not in the error table and has no status is an internal error: its
-// text may name other tenants' ranges, so it goes to the log only.
+// outward encodes an error for the caller. What is not in the error table and has no status is an
+// internal error: its text may name other tenants' ranges, so it goes to the log only.
 func (g *Gateway) outward(method string, err error) error {
 	enc := rpcerr.Encode(err)
 	var table rpcerr.Error
@@ -158,7 +164,8 @@ func bearer(ctx context.Context) string {
 	return ""
 }
 
-// id gives a write that came without a request id one of its own, so that the gateway itself may try it again.
+// id gives a write that came without a request id one of its own, so that the gateway itself may
+// try it again.
 func (g *Gateway) id(id *vipkvpb.RequestId) *vipkvpb.RequestId {
 	if id != nil {
 		return id
@@ -168,11 +175,15 @@ func (g *Gateway) id(id *vipkvpb.RequestId) *vipkvpb.RequestId {
 	return &vipkvpb.RequestId{Id: b, IssuedMs: g.cfg.NowMs()}
 }
 
-func plain(ctx context.Context, method string, actions authz.Action, t authz.Target) (authz.AuthorizedSpan, error) {
+func plain(
+	ctx context.Context, method string, actions authz.Action, t authz.Target,
+) (authz.AuthorizedSpan, error) {
 	return authz.Authorize(principal(ctx), method, actions, t)
 }
 
-func stream(ctx context.Context, method string, actions authz.Action, name []byte) (authz.AuthorizedSpan, error) {
+func stream(
+	ctx context.Context, method string, actions authz.Action, name []byte,
+) (authz.AuthorizedSpan, error) {
 	p := principal(ctx)
 	prefix := mvcc.StreamPrefix(p.Tenant(), name)
 	return authz.Authorize(p, method, actions, authz.Prefix(authz.SpaceStreams, prefix[len(mvcc.TenantPrefix(0))+1:]))
@@ -188,7 +199,9 @@ func (g *Gateway) Get(ctx context.Context, req *vipkvpb.GetRequest) (*vipkvpb.Ge
 }
 
 // BatchGet implements vipkvpb.KVServer.
-func (g *Gateway) BatchGet(ctx context.Context, req *vipkvpb.BatchGetRequest) (*vipkvpb.BatchGetResponse, error) {
+func (g *Gateway) BatchGet(
+	ctx context.Context, req *vipkvpb.BatchGetRequest,
+) (*vipkvpb.BatchGetResponse, error) {
 	a, err := plain(ctx, vipkvpb.KV_BatchGet_FullMethodName, authz.Get, authz.All(authz.SpaceKeys))
 	if err != nil {
 		return nil, err
@@ -197,7 +210,9 @@ func (g *Gateway) BatchGet(ctx context.Context, req *vipkvpb.BatchGetRequest) (*
 }
 
 // Scan implements vipkvpb.KVServer.
-func (g *Gateway) Scan(ctx context.Context, req *vipkvpb.ScanRequest) (*vipkvpb.ScanResponse, error) {
+func (g *Gateway) Scan(
+	ctx context.Context, req *vipkvpb.ScanRequest,
+) (*vipkvpb.ScanResponse, error) {
 	target := authz.From(authz.SpaceKeys, req.Start)
 	if len(req.End) > 0 {
 		target = authz.Span(authz.SpaceKeys, req.Start, req.End)
@@ -220,7 +235,9 @@ func (g *Gateway) Put(ctx context.Context, req *vipkvpb.PutRequest) (*vipkvpb.Pu
 }
 
 // Delete implements vipkvpb.KVServer.
-func (g *Gateway) Delete(ctx context.Context, req *vipkvpb.DeleteRequest) (*vipkvpb.DeleteResponse, error) {
+func (g *Gateway) Delete(
+	ctx context.Context, req *vipkvpb.DeleteRequest,
+) (*vipkvpb.DeleteResponse, error) {
 	a, err := plain(ctx, vipkvpb.KV_Delete_FullMethodName, authz.Delete|authz.Get, authz.Point(authz.SpaceKeys, req.Key))
 	if err != nil {
 		return nil, err
@@ -230,7 +247,9 @@ func (g *Gateway) Delete(ctx context.Context, req *vipkvpb.DeleteRequest) (*vipk
 }
 
 // Commit implements vipkvpb.KVServer.
-func (g *Gateway) Commit(ctx context.Context, req *vipkvpb.CommitRequest) (*vipkvpb.CommitResponse, error) {
+func (g *Gateway) Commit(
+	ctx context.Context, req *vipkvpb.CommitRequest,
+) (*vipkvpb.CommitResponse, error) {
 	a, err := plain(ctx, vipkvpb.KV_Commit_FullMethodName, authz.Put|authz.Delete|authz.Get, authz.All(authz.SpaceKeys))
 	if err != nil {
 		return nil, err
@@ -240,7 +259,9 @@ func (g *Gateway) Commit(ctx context.Context, req *vipkvpb.CommitRequest) (*vipk
 }
 
 // Locate implements vipkvpb.KVServer.
-func (g *Gateway) Locate(ctx context.Context, req *vipkvpb.LocateRequest) (*vipkvpb.LocateResponse, error) {
+func (g *Gateway) Locate(
+	ctx context.Context, req *vipkvpb.LocateRequest,
+) (*vipkvpb.LocateResponse, error) {
 	a, err := plain(ctx, vipkvpb.KV_Locate_FullMethodName, authz.Locate, authz.Routing(req.Start, req.End))
 	if err != nil {
 		return nil, err
@@ -253,7 +274,9 @@ func (g *Gateway) Locate(ctx context.Context, req *vipkvpb.LocateRequest) (*vipk
 }
 
 // Append implements vipkvpb.StreamsServer.
-func (g *Gateway) Append(ctx context.Context, req *vipkvpb.AppendRequest) (*vipkvpb.AppendResponse, error) {
+func (g *Gateway) Append(
+	ctx context.Context, req *vipkvpb.AppendRequest,
+) (*vipkvpb.AppendResponse, error) {
 	a, err := stream(ctx, vipkvpb.Streams_Append_FullMethodName, authz.Append|authz.Get, req.Stream)
 	if err != nil {
 		return nil, err
@@ -263,7 +286,9 @@ func (g *Gateway) Append(ctx context.Context, req *vipkvpb.AppendRequest) (*vipk
 }
 
 // Read implements vipkvpb.StreamsServer.
-func (g *Gateway) Read(ctx context.Context, req *vipkvpb.ReadRequest) (*vipkvpb.ReadResponse, error) {
+func (g *Gateway) Read(
+	ctx context.Context, req *vipkvpb.ReadRequest,
+) (*vipkvpb.ReadResponse, error) {
 	a, err := stream(ctx, vipkvpb.Streams_Read_FullMethodName, authz.Get, req.Stream)
 	if err != nil {
 		return nil, err
@@ -272,7 +297,9 @@ func (g *Gateway) Read(ctx context.Context, req *vipkvpb.ReadRequest) (*vipkvpb.
 }
 
 // Truncate implements vipkvpb.StreamsServer.
-func (g *Gateway) Truncate(ctx context.Context, req *vipkvpb.TruncateRequest) (*vipkvpb.TruncateResponse, error) {
+func (g *Gateway) Truncate(
+	ctx context.Context, req *vipkvpb.TruncateRequest,
+) (*vipkvpb.TruncateResponse, error) {
 	a, err := stream(ctx, vipkvpb.Streams_Truncate_FullMethodName, authz.Truncate|authz.Get, req.Stream)
 	if err != nil {
 		return nil, err
@@ -282,7 +309,9 @@ func (g *Gateway) Truncate(ctx context.Context, req *vipkvpb.TruncateRequest) (*
 }
 
 // Head implements vipkvpb.StreamsServer.
-func (g *Gateway) Head(ctx context.Context, req *vipkvpb.HeadRequest) (*vipkvpb.HeadResponse, error) {
+func (g *Gateway) Head(
+	ctx context.Context, req *vipkvpb.HeadRequest,
+) (*vipkvpb.HeadResponse, error) {
 	a, err := stream(ctx, vipkvpb.Streams_Head_FullMethodName, authz.Get, req.Stream)
 	if err != nil {
 		return nil, err

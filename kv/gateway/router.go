@@ -33,7 +33,8 @@ type Ranges interface {
 // RouterConfig of a Router.
 type RouterConfig struct {
 	Ranges Ranges
-	// Deadline bounds one command with all its attempts, when the caller's context does not. Default 10 s.
+	// Deadline bounds one command with all its attempts, when the caller's context does not. Default
+	// 10 s.
 	Deadline time.Duration
 	// Attempt bounds one attempt, so that a node that hangs costs no more. Default 1 s.
 	Attempt time.Duration
@@ -49,8 +50,9 @@ func DefaultRouterConfig() RouterConfig {
 		BackoffMax: 200 * time.Millisecond, CacheMax: 100_000}
 }
 
-// Router finds the leader of the range that holds a key, sends commands there, and tries again where that is safe. Every
-// write carries a request id, so a second attempt after an unknown outcome answers what the first one did.
+// Router finds the leader of the range that holds a key, sends commands there, and tries again
+// where that is safe. Every write carries a request id, so a second attempt after an unknown
+// outcome answers what the first one did.
 type Router struct {
 	cfg RouterConfig
 
@@ -83,8 +85,8 @@ func NewRouter(cfg RouterConfig) *Router {
 // errSeveralRanges is returned by Send for a command whose keys lie in several ranges.
 var errSeveralRanges = errors.New("the keys lie in several ranges")
 
-// Send runs a command on the range that the route names. keys, when given, must all lie in it: errSeveralRanges is the
-// answer when they do not, and nothing was done.
+// Send runs a command on the range that the route names. keys, when given, must all lie in it:
+// errSeveralRanges is the answer when they do not, and nothing was done.
 func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.ExecuteRequest, keys ...[]byte) (
 	*internalpb.ExecuteResponse, error) {
 	if _, ok := ctx.Deadline(); !ok {
@@ -152,7 +154,8 @@ func (r *Router) attempt(ctx context.Context, store proto.StoreID, d *internalpb
 	return r.cfg.Ranges.Execute(ctx, store, routed)
 }
 
-// judge decides whether another attempt makes sense, and whether this one may have been carried out.
+// judge decides whether another attempt makes sense, and whether this one may have been carried
+// out.
 func (r *Router) judge(loc *location, store proto.StoreID, err error) (again, maybeDone bool) {
 	var (
 		notLeader *rpcerr.NotLeaderError
@@ -199,7 +202,8 @@ func (r *Router) giveUp(ctx context.Context, last error, unknown bool) error {
 	return status.Errorf(codes.Unavailable, "the range could not be reached before the deadline: %v (%v)", last, ctx.Err())
 }
 
-// locate returns the cached location of key and the store to try, and fills the cache where it has a gap.
+// locate returns the cached location of key and the store to try, and fills the cache where it has
+// a gap.
 func (r *Router) locate(ctx context.Context, route mvcc.Route) (*location, proto.StoreID, error) {
 	if loc, store := r.cached(route); loc != nil {
 		return loc, store, nil
@@ -220,8 +224,8 @@ func (r *Router) locate(ctx context.Context, route mvcc.Route) (*location, proto
 // lookupLimit is how many ranges a lookup asks for, from the one that is needed on.
 const lookupLimit = 16
 
-// lookupKey is a key in the range that the route names or, for Before, one that is hardly ever more than a range before
-// it: what follows it is looked up too.
+// lookupKey is a key in the range that the route names or, for Before, one that is hardly ever more
+// than a range before it: what follows it is looked up too.
 func lookupKey(route mvcc.Route) []byte {
 	key := bytes.Clone(route.Key)
 	n := len(key)
@@ -307,8 +311,8 @@ func (r *Router) learn(loc *location, store proto.StoreID) {
 	loc.leader = store
 }
 
-// moved drops what was believed of the leader: the hint is tried next, or each replica in turn; after a whole round the
-// descriptor is looked up again.
+// moved drops what was believed of the leader: the hint is tried next, or each replica in turn;
+// after a whole round the descriptor is looked up again.
 func (r *Router) moved(loc *location, tried, hint proto.StoreID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -28,7 +28,9 @@ type fakeRanges struct {
 	ids     [][]byte
 }
 
-func (f *fakeRanges) Lookup(_ context.Context, key []byte, limit int) (out []*internalpb.RangeLocation, err error) {
+func (f *fakeRanges) Lookup(
+	_ context.Context, key []byte, limit int,
+) (out []*internalpb.RangeLocation, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lookups++
@@ -40,7 +42,9 @@ func (f *fakeRanges) Lookup(_ context.Context, key []byte, limit int) (out []*in
 	return out, nil
 }
 
-func (f *fakeRanges) Execute(_ context.Context, s proto.StoreID, req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
+func (f *fakeRanges) Execute(
+	_ context.Context, s proto.StoreID, req *internalpb.ExecuteRequest,
+) (*internalpb.ExecuteResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, s)
@@ -53,7 +57,9 @@ func (f *fakeRanges) Execute(_ context.Context, s proto.StoreID, req *internalpb
 
 func (f *fakeRanges) Endpoint(proto.StoreID) string { return "" }
 
-func located(id uint64, start, end string, version uint64, leader uint64) *internalpb.RangeLocation {
+func located(
+	id uint64, start, end string, version uint64, leader uint64,
+) *internalpb.RangeLocation {
 	d := &internalpb.Descriptor{RangeId: id, Start: []byte(start), End: []byte(end),
 		Epoch: &internalpb.Epoch{Version: version, Conf: 1}}
 	for s := uint64(1); s <= 3; s++ {
@@ -77,7 +83,8 @@ func notLeader(hint uint64) error {
 	return &rpcerr.NotLeaderError{NotLeader: &vipkvpb.NotLeader{LeaderStore: hint}}
 }
 
-// A router finds the leader by hints and by asking around, remembers it, and sends the same request id every time.
+// A router finds the leader by hints and by asking around, remembers it, and sends the same request
+// id every time.
 func TestRouterFindsTheLeader(t *testing.T) {
 	f := &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "", "", 1, 1)}}
 	leader := proto.StoreID(3)
@@ -110,7 +117,8 @@ func TestRouterFindsTheLeader(t *testing.T) {
 	}
 }
 
-// After a split the stale location goes, and a lookup that still has the old descriptor does not bring it back.
+// After a split the stale location goes, and a lookup that still has the old descriptor does not
+// bring it back.
 func TestRouterLearnsOfSplits(t *testing.T) {
 	f := &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "", "", 1, 1)}}
 	f.execute = func(_ proto.StoreID, req *internalpb.ExecuteRequest) error {

@@ -19,7 +19,8 @@ import (
 // replication is raftstore as txn sees it.
 type replication struct{ store *raftstore.Store }
 
-// fenceKey carries, in a context, the term in which a command on the system range must be evaluated.
+// fenceKey carries, in a context, the term in which a command on the system range must be
+// evaluated.
 type fenceKey struct{}
 
 // fenced returns a context under which commands on the system range are refused in any other term.
@@ -88,8 +89,8 @@ func (s domainSealer) Open(dst []byte, m mvcc.ValueMeta, envelope []byte) ([]byt
 
 func draw(b []byte) { _, _ = rand.Read(b) } // never fails
 
-// systemRange reads and writes plain keys of the system tenant on this node, which must lead the system range in the
-// term of the context's fence.
+// systemRange reads and writes plain keys of the system tenant on this node, which must lead the
+// system range in the term of the context's fence.
 type systemRange struct {
 	executor *txn.Executor
 	store    *raftstore.Store
@@ -114,7 +115,9 @@ func (s *systemRange) get(ctx context.Context, key string) ([]byte, error) {
 }
 
 // putAt writes under a given timestamp: the oracle saves its own bound that way.
-func (s *systemRange) putAt(ctx context.Context, key string, value []byte, at proto.Timestamp) error {
+func (s *systemRange) putAt(
+	ctx context.Context, key string, value []byte, at proto.Timestamp,
+) error {
 	req := s.request()
 	req.Request = &internalpb.ExecuteRequest_Put{Put: &vipkvpb.PutRequest{Key: []byte(key), Value: value}}
 	if _, err := s.executor.ExecuteAt(ctx, req, at); err != nil {

@@ -17,7 +17,8 @@ type Config struct {
 	// DataDir is the store's directory; Keyfile lies outside of it.
 	DataDir string
 	Keyfile string
-	// Listen is for clients, ListenPeer for nodes, ListenHTTP for metrics and health. Port 0 takes a free one.
+	// Listen is for clients, ListenPeer for nodes, ListenHTTP for metrics and health. Port 0 takes a
+	// free one.
 	Listen, ListenPeer, ListenHTTP string
 	// AdvertiseX is what others are told, when it is not where the node listens.
 	Advertise, AdvertisePeer, AdvertiseHTTP string
@@ -42,8 +43,8 @@ type Config struct {
 // Addresses are where a node listens.
 type Addresses struct{ Client, Peer, HTTP string }
 
-// Tunables are settings that have defaults good for everybody; `--set name=value` and the config file's `set`
-// change them.
+// Tunables are settings that have defaults good for everybody; `--set name=value` and the config
+// file's `set` change them.
 type Tunables struct {
 	// SplitBytes is the size above which a range splits. Default 128 MiB.
 	SplitBytes uint64
@@ -55,10 +56,12 @@ type Tunables struct {
 	HeartbeatInterval time.Duration
 	// TickInterval is raft's tick; an election starts after 10 to 20 of them. Default 100 ms.
 	TickInterval time.Duration
-	// RequestsMax bounds the client requests that a node works on; above, they are refused. Default 4,096.
+	// RequestsMax bounds the client requests that a node works on; above, they are refused. Default
+	// 4,096.
 	RequestsMax int
-	// ClockAheadMax is how far the clock may lie ahead of the oracle's saved bound when it starts: timestamps never go
-	// back, so a clock with a wrong year would harm for ever. Default one year; 0: any distance.
+	// ClockAheadMax is how far the clock may lie ahead of the oracle's saved bound when it starts:
+	// timestamps never go back, so a clock with a wrong year would harm for ever. Default one year; 0:
+	// any distance.
 	ClockAheadMax time.Duration
 }
 

@@ -75,7 +75,9 @@ type oneStore struct {
 	executors map[proto.StoreID]*txn.Executor
 }
 
-func (o *oneStore) Lookup(_ context.Context, _ []byte, _ int) (out []*internalpb.RangeLocation, err error) {
+func (o *oneStore) Lookup(
+	_ context.Context, _ []byte, _ int,
+) (out []*internalpb.RangeLocation, err error) {
 	for _, id := range []proto.RangeID{proto.SystemRange, proto.FirstUserRange} {
 		_, d := o.c.WaitLeader(id)
 		out = append(out, &internalpb.RangeLocation{Desc: d, LeaderStore: uint64(o.c.LeaderStore(id))})
@@ -83,13 +85,16 @@ func (o *oneStore) Lookup(_ context.Context, _ []byte, _ int) (out []*internalpb
 	return out, nil
 }
 
-func (o *oneStore) Execute(ctx context.Context, s proto.StoreID, req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
+func (o *oneStore) Execute(
+	ctx context.Context, s proto.StoreID, req *internalpb.ExecuteRequest,
+) (*internalpb.ExecuteResponse, error) {
 	return o.executors[s].Execute(ctx, req)
 }
 
 func (o *oneStore) Endpoint(s proto.StoreID) string { return fmt.Sprintf("store %d", s) }
 
-// The plain keys of tenant 0, through a router, keep the promises that the registry of tenants asks for.
+// The plain keys of tenant 0, through a router, keep the promises that the registry of tenants asks
+// for.
 func TestSystemKV(t *testing.T) {
 	tenanttest.RunSystemKV(t, func(t *testing.T) tenant.SystemKV {
 		c := raftstoretest.New(t, raftstoretest.Options{Stores: 1, Mem: true})

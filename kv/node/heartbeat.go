@@ -12,7 +12,8 @@ import (
 	"github.com/vipkv/vipkv/raftstore/engine"
 )
 
-// stepsMax bounds the operators' steps that a node carries out at a time; the driver hands the rest again.
+// stepsMax bounds the operators' steps that a node carries out at a time; the driver hands the rest
+// again.
 const stepsMax = 16
 
 // reporter tells the placement driver what this node has, and carries out the steps that come back.
@@ -82,8 +83,8 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 	return r.peers.update(resp.Nodes, resp.NodeOfStore)
 }
 
-// start carries a step out, unless one of its range is running. Steps are fenced by the epoch that they carry, so one
-// that comes late does nothing.
+// start carries a step out, unless one of its range is running. Steps are fenced by the epoch that
+// they carry, so one that comes late does nothing.
 func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest) {
 	id := proto.RangeID(step.RangeId)
 	r.mu.Lock()

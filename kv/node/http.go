@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// httpServer serves /metrics, /healthz (the process lives) and /readyz (it can reach the placement driver and its store
-// is well).
+// httpServer serves /metrics, /healthz (the process lives) and /readyz (it can reach the placement
+// driver and its store is well).
 func httpServer(r *prometheus.Registry, ready func() error) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{}))

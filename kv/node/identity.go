@@ -23,10 +23,12 @@ import (
 // ErrWrongKeyfile: the store was made with another keyfile.
 var ErrWrongKeyfile = errors.New("the keyfile is not the one that this store was made with")
 
-// bootstrapTime is the version of a new cluster's first records: below everything that an oracle hands out.
-var bootstrapTime = proto.MakeTimestamp(1, 0)
+// bootstrapTime is the version of a new cluster's first records: below everything that an oracle
+// hands out.
+const bootstrapTime = proto.Timestamp(1 << proto.TimestampLogicalBits)
 
-// checkKeyfile compares the keyfile with the one that the store was made with, and remembers it in a new one.
+// checkKeyfile compares the keyfile with the one that the store was made with, and remembers it in
+// a new one.
 func checkKeyfile(e engine.Engine, k *encryption.Keyfile) error {
 	key := keys.Store("keyfile")
 	got, err := e.Get(key)
@@ -66,9 +68,12 @@ func nextBoot(e engine.Engine) (uint64, error) {
 	return boot, nil
 }
 
-// bootstrap makes a new cluster of this store: the two first ranges with the driver's first records, then the identity.
-// A crash before the identity leaves a store without one, and bootstrap is done again.
-func bootstrap(e engine.Engine, system *encryption.Domain, self *internalpb.NodeInfo) (engine.Identity, error) {
+// bootstrap makes a new cluster of this store: the two first ranges with the driver's first
+// records, then the identity. A crash before the identity leaves a store without one, and bootstrap
+// is done again.
+func bootstrap(
+	e engine.Engine, system *encryption.Domain, self *internalpb.NodeInfo,
+) (engine.Identity, error) {
 	id := engine.Identity{StoreID: 1, NodeID: 1}
 	_, _ = rand.Read(id.ClusterID[:]) // never fails
 	records, err := placement.BootstrapRecords(self)
@@ -97,7 +102,9 @@ func bootstrap(e engine.Engine, system *encryption.Domain, self *internalpb.Node
 }
 
 // seal evaluates the first records as one Commit on the system range.
-func seal(e engine.Engine, system *encryption.Domain, d *internalpb.Descriptor, records []placement.KV) (*mvcc.Result, error) {
+func seal(
+	e engine.Engine, system *encryption.Domain, d *internalpb.Descriptor, records []placement.KV,
+) (*mvcc.Result, error) {
 	req := &vipkvpb.CommitRequest{}
 	for _, kv := range records {
 		req.Mutations = append(req.Mutations, &vipkvpb.Mutation{Key: kv.Key, Value: kv.Value})
@@ -112,7 +119,9 @@ func seal(e engine.Engine, system *encryption.Domain, d *internalpb.Descriptor, 
 }
 
 // join asks a running cluster for an identity, until one of its nodes answers.
-func (n *Node) join(ctx context.Context, client *placementClient, self *internalpb.NodeInfo) (engine.Identity, error) {
+func (n *Node) join(
+	ctx context.Context, client *placementClient, self *internalpb.NodeInfo,
+) (engine.Identity, error) {
 	var resp *internalpb.JoinResponse
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)

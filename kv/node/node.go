@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"github.com/vipkv/vipkv/encryption"
@@ -41,11 +40,6 @@ const (
 	clientMessageMax = 4<<20 + 64<<10
 	handshakeTimeout = 10 * time.Second
 	drainTimeout     = 5 * time.Second
-)
-
-var (
-	enforcement     = keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}
-	serverKeepalive = keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 20 * time.Second, Timeout: 5 * time.Second}
 )
 
 // Node is one process of a cluster.
@@ -96,8 +90,8 @@ func Run(ctx context.Context, cfg Config) error {
 	return n.serve(ctx)
 }
 
-// open takes the ports, the keys and the store, in this order: nothing on disk is touched before what can fail without
-// it has not failed.
+// open takes the ports, the keys and the store, in this order: nothing on disk is touched before
+// what can fail without it has not failed.
 func (n *Node) open() (err error) {
 	listen := func(addr string) net.Listener {
 		if err != nil {
@@ -166,7 +160,8 @@ func (n *Node) self() *internalpb.NodeInfo {
 		Locality: n.cfg.Locality, Version: n.cfg.Version}
 }
 
-// identify reads who this store is, or makes it somebody: the first of a new cluster, or a member of a running one.
+// identify reads who this store is, or makes it somebody: the first of a new cluster, or a member
+// of a running one.
 func (n *Node) identify(ctx context.Context) (err error) {
 	if n.peers, err = newPeers(n.engine, n.keyfile.PeerSecret()); err != nil {
 		return err
@@ -269,7 +264,8 @@ func (n *Node) openGateway(router *gateway.Router) error {
 	n.gateway = gateway.New(gateway.Config{Router: router, Authenticator: auth, Active: n.active, Logger: n.log,
 		Registerer: n.reg, RequestsMax: n.cfg.RequestsMax, DeadlineMax: time.Minute,
 		NowMs: func() int64 { return time.Now().UnixMilli() }})
-	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Node: uint64(n.id.NodeID), Version: n.cfg.Version}
+	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Node: uint64(n.id.NodeID),
+		Version: n.cfg.Version}
 	return nil
 }
 
@@ -362,8 +358,8 @@ func (n *Node) ready() error {
 	return nil
 }
 
-// writeAdminCredential makes an admin credential when there is none in its file: of a new cluster, or after the file was
-// lost. Who can start a node has the keyfile, which is worth more.
+// writeAdminCredential makes an admin credential when there is none in its file: of a new cluster,
+// or after the file was lost. Who can start a node has the keyfile, which is worth more.
 func (n *Node) writeAdminCredential(ctx context.Context) error {
 	path := n.cfg.AdminCredentialOut
 	if path == "" {

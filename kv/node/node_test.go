@@ -223,8 +223,8 @@ func TestClientExample(t *testing.T) {
 	}
 }
 
-// A write that was carried out and whose answer was lost is answered from its record when it is sent again with the same
-// request id, through another node, after the leader has gone.
+// A write that was carried out and whose answer was lost is answered from its record when it is
+// sent again with the same request id, through another node, after the leader has gone.
 func TestRetryThroughAnotherNode(t *testing.T) {
 	c := newCluster(t, 3)
 	ctx := context.Background()

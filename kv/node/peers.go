@@ -26,14 +26,16 @@ import (
 	"github.com/vipkv/vipkv/raftstore/engine"
 )
 
-// peerSecretHeader carries the secret by which nodes of one cluster know each other until they have certificates.
+// peerSecretHeader carries the secret by which nodes of one cluster know each other until they have
+// certificates.
 const peerSecretHeader = "vipkv-peer-secret"
 
 // peerMessageBytesMax bounds one message between nodes.
 const peerMessageBytesMax = 64 << 20
 
-// peers knows where the cluster's nodes are and holds one connection to each. What it knows is kept in the store, so
-// that nodes that all restart at once find each other without the placement driver.
+// peers knows where the cluster's nodes are and holds one connection to each. What it knows is kept
+// in the store, so that nodes that all restart at once find each other without the placement
+// driver.
 type peers struct {
 	engine engine.Engine
 	secret string
@@ -45,12 +47,12 @@ type peers struct {
 	conns  map[string]*grpc.ClientConn
 }
 
-var peersKey = keys.Store("peers")
+func peersKey() []byte { return keys.Store("peers") }
 
 func newPeers(e engine.Engine, secret []byte) (*peers, error) {
 	p := &peers{engine: e, secret: base64.RawStdEncoding.EncodeToString(secret), conns: map[string]*grpc.ClientConn{},
 		nodes: map[uint64]*internalpb.NodeInfo{}, stores: map[proto.StoreID]uint64{}}
-	v, err := e.Get(peersKey)
+	v, err := e.Get(peersKey())
 	if errors.Is(err, storage.ErrNotFound) {
 		return p, nil
 	}
@@ -97,7 +99,7 @@ func (p *peers) update(nodes []*internalpb.NodeInfo, nodeOfStore []uint64) error
 		return fmt.Errorf("encode the address book: %w", err)
 	}
 	var b storage.Batch
-	b.Set(peersKey, v)
+	b.Set(peersKey(), v)
 	if err := p.engine.Commit(&b, false); err != nil {
 		return fmt.Errorf("keep the address book: %w", err)
 	}
@@ -146,7 +148,8 @@ func (p *peers) dial(addr string) (*grpc.ClientConn, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{
 			BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(peerMessageBytesMax), grpc.MaxCallSendMsgSize(peerMessageBytesMax)),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(peerMessageBytesMax), grpc.MaxCallSendMsgSize(peerMessageBytesMax)),
 		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
 	)
 	if err != nil {
@@ -184,14 +187,18 @@ func (p *peers) checkPeer(ctx context.Context) error {
 	return nil
 }
 
-func (p *peers) unaryInterceptor(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
+func (p *peers) unaryInterceptor(
+	ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler,
+) (any, error) {
 	if err := p.checkPeer(ctx); err != nil {
 		return nil, err
 	}
 	return h(ctx, req)
 }
 
-func (p *peers) streamInterceptor(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+func (p *peers) streamInterceptor(
+	srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler,
+) error {
 	if err := p.checkPeer(ss.Context()); err != nil {
 		return err
 	}

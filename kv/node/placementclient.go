@@ -19,8 +19,8 @@ import (
 // placementAttempt bounds one attempt to reach the placement driver.
 const placementAttempt = time.Second
 
-// placementClient calls the placement driver, wherever it is: it goes where the last answer came from, follows hints,
-// and otherwise asks one node after the other.
+// placementClient calls the placement driver, wherever it is: it goes where the last answer came
+// from, follows hints, and otherwise asks one node after the other.
 type placementClient struct {
 	peers *peers
 	self  *placementServer // of this node, called without a connection
@@ -32,7 +32,9 @@ type placementClient struct {
 }
 
 // call runs f against the driver until it answers or ctx ends.
-func (c *placementClient) call(ctx context.Context, f func(context.Context, internalpb.PlacementClient) error) error {
+func (c *placementClient) call(
+	ctx context.Context, f func(context.Context, internalpb.PlacementClient) error,
+) error {
 	var last error
 	pause := 10 * time.Millisecond
 	for round := 0; ; round++ {
@@ -139,7 +141,9 @@ func (c *placementClient) candidates() []string {
 	return out
 }
 
-func (c *placementClient) timestamps(ctx context.Context, count uint32) (first proto.Timestamp, err error) {
+func (c *placementClient) timestamps(
+	ctx context.Context, count uint32,
+) (first proto.Timestamp, err error) {
 	err = c.call(ctx, func(ctx context.Context, p internalpb.PlacementClient) error {
 		resp, err := p.Timestamps(ctx, &internalpb.TimestampsRequest{Count: count})
 		first = proto.Timestamp(resp.GetFirst())
@@ -148,7 +152,9 @@ func (c *placementClient) timestamps(ctx context.Context, count uint32) (first p
 	return first, err
 }
 
-func (c *placementClient) lookup(ctx context.Context, key []byte, limit int) (ranges []*internalpb.RangeLocation, err error) {
+func (c *placementClient) lookup(
+	ctx context.Context, key []byte, limit int,
+) (ranges []*internalpb.RangeLocation, err error) {
 	err = c.call(ctx, func(ctx context.Context, p internalpb.PlacementClient) error {
 		resp, err := p.Lookup(ctx, &internalpb.LookupRequest{Start: key, Limit: uint32(limit)})
 		if err == nil {
@@ -172,32 +178,46 @@ func (c *placementClient) allocateRange(ctx context.Context) (id proto.RangeID, 
 // localPlacement calls the driver of this node as a client would.
 type localPlacement struct{ s *placementServer }
 
-func (l localPlacement) Join(ctx context.Context, r *internalpb.JoinRequest, _ ...grpc.CallOption) (*internalpb.JoinResponse, error) {
+func (l localPlacement) Join(
+	ctx context.Context, r *internalpb.JoinRequest, _ ...grpc.CallOption,
+) (*internalpb.JoinResponse, error) {
 	return l.s.Join(ctx, r)
 }
 
-func (l localPlacement) Heartbeat(ctx context.Context, r *internalpb.HeartbeatRequest, _ ...grpc.CallOption) (*internalpb.HeartbeatResponse, error) {
+func (l localPlacement) Heartbeat(
+	ctx context.Context, r *internalpb.HeartbeatRequest, _ ...grpc.CallOption,
+) (*internalpb.HeartbeatResponse, error) {
 	return l.s.Heartbeat(ctx, r)
 }
 
-func (l localPlacement) Timestamps(ctx context.Context, r *internalpb.TimestampsRequest, _ ...grpc.CallOption) (*internalpb.TimestampsResponse, error) {
+func (l localPlacement) Timestamps(
+	ctx context.Context, r *internalpb.TimestampsRequest, _ ...grpc.CallOption,
+) (*internalpb.TimestampsResponse, error) {
 	return l.s.Timestamps(ctx, r)
 }
 
-func (l localPlacement) Lookup(ctx context.Context, r *internalpb.LookupRequest, _ ...grpc.CallOption) (*internalpb.LookupResponse, error) {
+func (l localPlacement) Lookup(
+	ctx context.Context, r *internalpb.LookupRequest, _ ...grpc.CallOption,
+) (*internalpb.LookupResponse, error) {
 	return l.s.Lookup(ctx, r)
 }
 
-func (l localPlacement) AllocateIds(ctx context.Context, r *internalpb.AllocateIdsRequest, _ ...grpc.CallOption) (*internalpb.AllocateIdsResponse, error) {
+func (l localPlacement) AllocateIds(
+	ctx context.Context, r *internalpb.AllocateIdsRequest, _ ...grpc.CallOption,
+) (*internalpb.AllocateIdsResponse, error) {
 	return l.s.AllocateIds(ctx, r)
 }
 
-func (l localPlacement) ClusterView(ctx context.Context, r *internalpb.ClusterViewRequest, _ ...grpc.CallOption) (*internalpb.ClusterViewResponse, error) {
+func (l localPlacement) ClusterView(
+	ctx context.Context, r *internalpb.ClusterViewRequest, _ ...grpc.CallOption,
+) (*internalpb.ClusterViewResponse, error) {
 	return l.s.ClusterView(ctx, r)
 }
 
 // View implements gateway.Cluster.
-func (c *placementClient) View(ctx context.Context) (view *internalpb.ClusterViewResponse, err error) {
+func (c *placementClient) View(
+	ctx context.Context,
+) (view *internalpb.ClusterViewResponse, err error) {
 	err = c.call(ctx, func(ctx context.Context, p internalpb.PlacementClient) error {
 		view, err = p.ClusterView(ctx, &internalpb.ClusterViewRequest{})
 		return err

@@ -24,7 +24,8 @@ const activationRetry = 500 * time.Millisecond
 // oracleKey is the record of the oracle's saved bound.
 const oracleKey = placement.OracleKey
 
-// placementServer serves the placement driver while this node leads the system range; otherwise it says who does.
+// placementServer serves the placement driver while this node leads the system range; otherwise it
+// says who does.
 type placementServer struct {
 	internalpb.UnimplementedPlacementServer
 	store  *raftstore.Store
@@ -35,7 +36,8 @@ type placementServer struct {
 	log    *slog.Logger
 }
 
-// leading is the term in which this node leads the system range and has applied its first entry; 0: it does not.
+// leading is the term in which this node leads the system range and has applied its first entry; 0:
+// it does not.
 func (s *placementServer) leading() uint64 {
 	_, term, err := s.store.Begin(proto.SystemRange)
 	if err != nil {
@@ -44,8 +46,8 @@ func (s *placementServer) leading() uint64 {
 	return term
 }
 
-// runLeadership activates the oracle and the driver when this node comes to lead the system range, and stops them when
-// it does not any more. The oracle comes first: it is all that writes need.
+// runLeadership activates the oracle and the driver when this node comes to lead the system range,
+// and stops them when it does not any more. The oracle comes first: it is all that writes need.
 func (s *placementServer) runLeadership(ctx context.Context) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
@@ -92,7 +94,8 @@ func (s *placementServer) activate(ctx context.Context, term uint64) error {
 	return nil
 }
 
-// redirect says who leads the system range, as far as this node knows. The endpoint is a peer address.
+// redirect says who leads the system range, as far as this node knows. The endpoint is a peer
+// address.
 func (s *placementServer) redirect() error {
 	nl := &vipkvpb.NotLeader{RangeId: uint64(proto.SystemRange)}
 	if st, ok := s.store.Status(proto.SystemRange); ok && !st.Leads {
@@ -118,21 +121,27 @@ func (s *placementServer) outcome(err error) error {
 }
 
 // Join implements internalpb.PlacementServer.
-func (s *placementServer) Join(ctx context.Context, req *internalpb.JoinRequest) (*internalpb.JoinResponse, error) {
+func (s *placementServer) Join(
+	ctx context.Context, req *internalpb.JoinRequest,
+) (*internalpb.JoinResponse, error) {
 	resp, err := s.driver.Join(ctx, req)
 	return resp, s.outcome(err)
 }
 
 // Heartbeat implements internalpb.PlacementServer.
-func (s *placementServer) Heartbeat(ctx context.Context, req *internalpb.HeartbeatRequest) (*internalpb.HeartbeatResponse, error) {
+func (s *placementServer) Heartbeat(
+	ctx context.Context, req *internalpb.HeartbeatRequest,
+) (*internalpb.HeartbeatResponse, error) {
 	resp, err := s.driver.Heartbeat(ctx, req)
 	return resp, s.outcome(err)
 }
 
-// Timestamps implements internalpb.PlacementServer. The timestamps are taken first and leadership is confirmed by a
-// quorum after that, so they are above everything that any oracle had handed out before the call: without leases, a
-// leader that was paused can not know by itself that it is one.
-func (s *placementServer) Timestamps(ctx context.Context, req *internalpb.TimestampsRequest) (*internalpb.TimestampsResponse, error) {
+// Timestamps implements internalpb.PlacementServer. The timestamps are taken first and leadership
+// is confirmed by a quorum after that, so they are above everything that any oracle had handed out
+// before the call: without leases, a leader that was paused can not know by itself that it is one.
+func (s *placementServer) Timestamps(
+	ctx context.Context, req *internalpb.TimestampsRequest,
+) (*internalpb.TimestampsResponse, error) {
 	term, ok := s.oracle.Serving()
 	if !ok {
 		return nil, rpcerr.Encode(s.redirect())
@@ -148,19 +157,25 @@ func (s *placementServer) Timestamps(ctx context.Context, req *internalpb.Timest
 }
 
 // Lookup implements internalpb.PlacementServer.
-func (s *placementServer) Lookup(ctx context.Context, req *internalpb.LookupRequest) (*internalpb.LookupResponse, error) {
+func (s *placementServer) Lookup(
+	ctx context.Context, req *internalpb.LookupRequest,
+) (*internalpb.LookupResponse, error) {
 	resp, err := s.driver.Lookup(ctx, req)
 	return resp, s.outcome(err)
 }
 
 // AllocateIds implements internalpb.PlacementServer.
-func (s *placementServer) AllocateIds(ctx context.Context, req *internalpb.AllocateIdsRequest) (*internalpb.AllocateIdsResponse, error) {
+func (s *placementServer) AllocateIds(
+	ctx context.Context, req *internalpb.AllocateIdsRequest,
+) (*internalpb.AllocateIdsResponse, error) {
 	resp, err := s.driver.AllocateIDs(ctx, req)
 	return resp, s.outcome(err)
 }
 
 // ClusterView implements internalpb.PlacementServer.
-func (s *placementServer) ClusterView(ctx context.Context, req *internalpb.ClusterViewRequest) (*internalpb.ClusterViewResponse, error) {
+func (s *placementServer) ClusterView(
+	ctx context.Context, req *internalpb.ClusterViewRequest,
+) (*internalpb.ClusterViewResponse, error) {
 	resp, err := s.driver.ClusterView(ctx, req)
 	return resp, s.outcome(err)
 }
@@ -182,7 +197,9 @@ func (d driverState) Load(ctx context.Context, term uint64, prefix string) ([]pl
 }
 
 // Save implements placement.State.
-func (d driverState) Save(ctx context.Context, term uint64, puts []placement.KV, deletes [][]byte) error {
+func (d driverState) Save(
+	ctx context.Context, term uint64, puts []placement.KV, deletes [][]byte,
+) error {
 	mutations := make([]*vipkvpb.Mutation, 0, len(puts)+len(deletes))
 	for _, kv := range puts {
 		mutations = append(mutations, &vipkvpb.Mutation{Key: kv.Key, Value: kv.Value})

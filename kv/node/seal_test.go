@@ -20,15 +20,17 @@ import (
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
-// canary is 64 random bytes: no compressor shortens them, so they stand in a file as they are or not at all.
+// canary is 64 random bytes: no compressor shortens them, so they stand in a file as they are or
+// not at all.
 func canary() []byte {
 	b := make([]byte, 64)
 	_, _ = rand.Read(b)
 	return b
 }
 
-// No byte of a value is on any disk in clear: not in the log, not in tables, not in what a range snapshot brought to
-// stores that joined later. In a build with the null cipher the same search finds them, so the search works.
+// No byte of a value is on any disk in clear: not in the log, not in tables, not in what a range
+// snapshot brought to stores that joined later. In a build with the null cipher the same search
+// finds them, so the search works.
 func TestCanariesAreNowhereOnDisk(t *testing.T) {
 	c := newCluster(t, 1)
 	ctx := context.Background()
@@ -138,8 +140,8 @@ func newest(t *testing.T, e engine.Engine, tenant uint32, key string) (k, v []by
 	return k, v
 }
 
-// A bit that was flipped in a stored value, and an envelope that was moved to another key, another version or another
-// tenant, give an integrity error, never data.
+// A bit that was flipped in a stored value, and an envelope that was moved to another key, another
+// version or another tenant, give an integrity error, never data.
 func TestTamperedValuesAreRefused(t *testing.T) {
 	if encryption.NullCipher {
 		t.Log("the null cipher authenticates nothing")

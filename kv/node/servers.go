@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/vipkv/vipkv/proto"
@@ -46,18 +48,25 @@ type rangesServer struct {
 	executor *txn.Executor
 }
 
-func (s *rangesServer) Execute(ctx context.Context, req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
+func (s *rangesServer) Execute(
+	ctx context.Context, req *internalpb.ExecuteRequest,
+) (*internalpb.ExecuteResponse, error) {
 	resp, err := s.executor.Execute(ctx, req)
+	answering(req, err)
 	return resp, rpcerr.Encode(err)
 }
 
-func (s *rangesServer) AdminRange(ctx context.Context, req *internalpb.AdminRangeRequest) (*internalpb.AdminRangeResponse, error) {
+func (s *rangesServer) AdminRange(
+	ctx context.Context, req *internalpb.AdminRangeRequest,
+) (*internalpb.AdminRangeResponse, error) {
 	resp, err := s.step(ctx, req)
 	return resp, rpcerr.Encode(err)
 }
 
 // step carries out one step of an operator, on a range that this store leads.
-func (s *rangesServer) step(ctx context.Context, req *internalpb.AdminRangeRequest) (*internalpb.AdminRangeResponse, error) {
+func (s *rangesServer) step(
+	ctx context.Context, req *internalpb.AdminRangeRequest,
+) (*internalpb.AdminRangeResponse, error) {
 	id := proto.RangeID(req.RangeId)
 	switch k := req.Step.(type) {
 	case *internalpb.AdminRangeRequest_Change:
@@ -86,12 +95,16 @@ func (s *rangesServer) step(ctx context.Context, req *internalpb.AdminRangeReque
 	return &internalpb.AdminRangeResponse{Desc: st.Descriptor}, nil
 }
 
-// serverOptions are what both gRPC servers share: bounded streams, messages and headers, and pings from idle clients.
+// serverOptions are what both gRPC servers share: bounded streams, messages and headers, and pings
+// from idle clients.
 func serverOptions(messageMax int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax * 4),
 		grpc.MaxHeaderListSize(16 << 10), grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.KeepaliveEnforcementPolicy(enforcement), grpc.KeepaliveParams(serverKeepalive),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: 15 * time.Minute, Time: 20 * time.Second, Timeout: 5 * time.Second}),
 		grpc.InitialWindowSize(1 << 20), grpc.InitialConnWindowSize(4 << 20),
 	}
 }

@@ -26,7 +26,9 @@ type reach struct {
 }
 
 // Lookup implements gateway.Ranges.
-func (r *reach) Lookup(ctx context.Context, key []byte, limit int) ([]*internalpb.RangeLocation, error) {
+func (r *reach) Lookup(
+	ctx context.Context, key []byte, limit int,
+) ([]*internalpb.RangeLocation, error) {
 	return r.placement.lookup(ctx, key, limit)
 }
 
@@ -34,7 +36,9 @@ func (r *reach) Lookup(ctx context.Context, key []byte, limit int) ([]*internalp
 func (r *reach) Execute(ctx context.Context, store proto.StoreID, req *internalpb.ExecuteRequest) (
 	*internalpb.ExecuteResponse, error) {
 	if store == r.self {
-		return r.executor.Execute(ctx, req)
+		resp, err := r.executor.Execute(ctx, req)
+		answering(req, err)
+		return resp, err
 	}
 	conn, err := r.peers.dialStore(store)
 	if err != nil {
@@ -49,15 +53,20 @@ func (r *reach) Endpoint(store proto.StoreID) string {
 	return r.peers.nodeOf(store).GetClientAddress()
 }
 
-// systemKV is the plain keys of tenant 0 for the registry, from any node. It implements tenant.SystemKV.
+// systemKV is the plain keys of tenant 0 for the registry, from any node. It implements
+// tenant.SystemKV.
 type systemKV struct{ router *gateway.Router }
 
-func (s systemKV) send(ctx context.Context, req *internalpb.ExecuteRequest, keys ...[]byte) (*internalpb.ExecuteResponse, error) {
+func (s systemKV) send(
+	ctx context.Context, req *internalpb.ExecuteRequest, keys ...[]byte,
+) (*internalpb.ExecuteResponse, error) {
 	return s.router.Send(ctx, mvcc.RouteOf(req), req, keys...)
 }
 
 // Get implements tenant.SystemKV.
-func (s systemKV) Get(ctx context.Context, key string) (value []byte, version uint64, found bool, err error) {
+func (s systemKV) Get(
+	ctx context.Context, key string,
+) (value []byte, version uint64, found bool, err error) {
 	resp, err := s.send(ctx, &internalpb.ExecuteRequest{
 		Request: &internalpb.ExecuteRequest_Get{Get: &vipkvpb.GetRequest{Key: []byte(key)}}})
 	g := resp.GetGet()
@@ -95,7 +104,9 @@ func (s systemKV) Scan(ctx context.Context, prefix string) (items []tenant.Item,
 }
 
 // Commit implements tenant.SystemKV.
-func (s systemKV) Commit(ctx context.Context, conditions []tenant.Condition, mutations []tenant.Mutation) error {
+func (s systemKV) Commit(
+	ctx context.Context, conditions []tenant.Condition, mutations []tenant.Mutation,
+) error {
 	req := &vipkvpb.CommitRequest{RequestId: newRequestID()}
 	for _, c := range conditions {
 		req.Conditions = append(req.Conditions, &vipkvpb.Condition{Key: []byte(c.Key), Version: c.Version})

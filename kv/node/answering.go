@@ -1,0 +1,20 @@
+package node
+
+import (
+	"github.com/vipkv/vipkv/proto/fault"
+	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+)
+
+// answering passes the fault point between a command that was carried out and its answer. In a
+// build without fault points nothing of it is left.
+func answering(req *internalpb.ExecuteRequest, err error) {
+	if !fault.Built || err != nil {
+		return
+	}
+	switch req.Request.(type) {
+	case *internalpb.ExecuteRequest_Put:
+		fault.Point(fault.AnswerPut)
+	case *internalpb.ExecuteRequest_Append:
+		fault.Point(fault.AnswerAppend)
+	}
+}
