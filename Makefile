@@ -4,7 +4,8 @@ NODES ?= 3
 SEEDS ?= 200
 SIM_SEEDS_SHORT ?= 40
 TEST_TIMEOUT ?= 15m
-ACCEPT ?= go test ./chaos/accept -count=1 -v -timeout=30m -args -full
+MESSAGES ?=
+ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -data=$(MESSAGES)
 SMOKE ?= go test ./chaos/proc -run Smoke -count=1 -v -timeout=10m
 BENCH ?= bin/vipkv bench put --callers 1,64,256
 PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
@@ -25,19 +26,19 @@ build: ## build bin/vipkv
 run: build ## start a three-node cluster on this machine (DATA=./.vipkv, NODES=3); Ctrl-C stops it
 	bin/vipkv demo --nodes $(NODES) --data $(DATA)
 
-test: lint unit race sim-short mutants nullcipher ## all that must be green before a change goes in
+test: lint unit race sim-short mutants nullcipher no-faults chaos-smoke ## all that must be green before a change goes in
 
-unit: ## the tests of all packages
-	go test -timeout $(TEST_TIMEOUT) ./...
+unit: ## the tests of all packages, but for those that run processes for minutes (chaos-smoke, accept)
+	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /chaos/proc$$)
 
 race: ## the tests of the packages that have goroutines, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(RACE)
 
-sim: ## simulate a cluster from SEEDS=200 seeds, one process, all cores by -parallel
-	go test ./chaos/sim -run 'TestSeeds$$' -count=1 -timeout=60m -seeds=$(SEEDS)
+sim: ## simulate a cluster from SEEDS=200 seeds, one process a core
+	./tools/sim.sh $(SEEDS)
 
 sim-short: ## the same with few seeds
-	go test ./chaos/sim -run 'TestSeeds$$' -count=1 -timeout=$(TEST_TIMEOUT) -seeds=$(SIM_SEEDS_SHORT)
+	./tools/sim.sh $(SIM_SEEDS_SHORT)
 
 mutants: ## show that the tests turn red when a rule is broken on purpose
 	go test -tags chaos ./chaos/sim ./raftstore/... -run Mutant -count=1 -timeout=$(TEST_TIMEOUT)
@@ -45,10 +46,15 @@ mutants: ## show that the tests turn red when a rule is broken on purpose
 nullcipher: ## show that the search for plaintext finds it in a build that does not encrypt
 	go test -tags nullcipher ./encryption -count=1
 
-chaos-smoke: build ## kill and pause real processes for a minute
+no-faults: build ## show that the binary holds no fault point, and that a build with the tag chaos does
+	go build -tags chaos -o bin/vipkv-chaos ./cmd/vipkv
+	go tool nm bin/vipkv-chaos | grep vipkv/proto/fault >/dev/null
+	! go tool nm bin/vipkv | grep vipkv/proto/fault
+
+chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
-accept: build ## the long acceptance run: real processes, real messages, kills (ACCEPT= is the command)
+accept: ## the long acceptance run: real processes, real messages, kills (MESSAGES=FILE to import)
 	$(ACCEPT)
 
 bench: build ## the figures of docs/performance.md, against a running cluster (BENCH= is the command)
@@ -82,5 +88,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim sim-short mutants nullcipher chaos-smoke accept bench fuzz-short lint \
+.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos-smoke accept bench fuzz-short lint \
 	proto proto-check govulncheck clean

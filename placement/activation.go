@@ -162,7 +162,7 @@ func (a *activation) judge(now int64, cfg *Config) []*member {
 		switch {
 		case m.rec.GetLost() || silent > cfg.LostAfter.Milliseconds():
 			state = schedule.Lost
-		case !m.heard || silent > cfg.UnreachableAfter.Milliseconds():
+		case silent > cfg.UnreachableAfter.Milliseconds():
 			state = schedule.Unreachable
 		}
 		if state != m.state {

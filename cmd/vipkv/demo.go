@@ -156,15 +156,18 @@ func (d *demo) bringUp(ctx context.Context, start func(node int)) error {
 		return err
 	}
 	defer cl.Close()
-	if first == 2 {
-		if err := d.waitHealthy(ctx, cl, 1, readyBy); err != nil {
+	for node := first; node <= len(d.plan.Nodes); node++ {
+		// One after the other, so that their ids in the cluster are their numbers here.
+		if err := d.wait(ctx, cl, readyBy, func(s *vipkvpb.StatusResponse) string {
+			return notLive(s, node-1)
+		}); err != nil {
 			return err
 		}
-	}
-	for node := first; node <= len(d.plan.Nodes); node++ {
 		start(node)
 	}
-	if err := d.waitHealthy(ctx, cl, len(d.plan.Nodes), readyBy); err != nil {
+	if err := d.wait(ctx, cl, readyBy, func(s *vipkvpb.StatusResponse) string {
+		return notHealthy(s, len(d.plan.Nodes))
+	}); err != nil {
 		return err
 	}
 	keys, err := loadCredentials(d.dir.credentials())
@@ -199,8 +202,10 @@ func (d *demo) adminCredential(ctx context.Context, until time.Time) (string, er
 	}
 }
 
-// waitHealthy waits until so many nodes live and every range has all its replicas and a leader.
-func (d *demo) waitHealthy(ctx context.Context, cl *client.Client, nodes int, until time.Time) error {
+// wait asks for the cluster's status until nothing is missing.
+func (d *demo) wait(
+	ctx context.Context, cl *client.Client, until time.Time, missingIn func(*vipkvpb.StatusResponse) string,
+) error {
 	for {
 		s, err := cl.Admin().Status(ctx)
 		if code, _ := explain(err); err != nil && code == exitDenied {
@@ -209,7 +214,7 @@ func (d *demo) waitHealthy(ctx context.Context, cl *client.Client, nodes int, un
 		missing := ""
 		if err != nil {
 			missing = "an answer: " + err.Error()
-		} else if missing = notHealthy(s, nodes); missing == "" {
+		} else if missing = missingIn(s); missing == "" {
 			return nil
 		}
 		if err := d.tick(ctx, until, missing); err != nil {
@@ -218,21 +223,29 @@ func (d *demo) waitHealthy(ctx context.Context, cl *client.Client, nodes int, un
 	}
 }
 
-// notHealthy says what is missing; empty: nothing. Fewer than three nodes can not hold three replicas.
+// notHealthy says what is missing; empty: nothing. How many replicas a range needs goes by the nodes that live.
 func notHealthy(s *vipkvpb.StatusResponse, nodes int) string {
+	missing := notLive(s, nodes)
+	switch {
+	case missing != "":
+		return missing
+	case s.WithoutLeader > 0:
+		return fmt.Sprintf("%d ranges without a leader", s.WithoutLeader)
+	case s.UnderReplicated > 0:
+		return fmt.Sprintf("%d ranges under-replicated", s.UnderReplicated)
+	}
+	return ""
+}
+
+func notLive(s *vipkvpb.StatusResponse, nodes int) string {
 	live := 0
 	for _, n := range s.Nodes {
 		if n.State == "live" {
 			live++
 		}
 	}
-	switch {
-	case live < nodes:
+	if live < nodes {
 		return fmt.Sprintf("%d of %d nodes live", live, nodes)
-	case s.WithoutLeader > 0:
-		return fmt.Sprintf("%d ranges without a leader", s.WithoutLeader)
-	case s.UnderReplicated > 0 && nodes >= 3:
-		return fmt.Sprintf("%d ranges under-replicated", s.UnderReplicated)
 	}
 	return ""
 }

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -116,5 +121,101 @@ func TestDemoChild(t *testing.T) {
 	c.args, c.restart = []string{"-c", "exit 1"}, 0
 	if err := c.run(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// demoProcess is a demo in a process of its own.
+type demoProcess struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+	ready demoReady
+}
+
+func startDemo(t *testing.T, dir string, args ...string) *demoProcess {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"demo", "--json", "--data", dir}, args...)...)
+	cmd.Env = append(os.Environ(), beVipkv+"=1")
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &demoProcess{cmd: cmd, lines: bufio.NewScanner(out)}
+	t.Cleanup(func() { p.stop(t) })
+	p.next(t, &p.ready)
+	return p
+}
+
+func (p *demoProcess) next(t *testing.T, v any) {
+	t.Helper()
+	if !p.lines.Scan() {
+		t.Fatalf("the demo printed no more: %v", p.lines.Err())
+	}
+	if err := json.Unmarshal(p.lines.Bytes(), v); err != nil {
+		t.Fatalf("%v in %s", err, p.lines.Bytes())
+	}
+}
+
+func (p *demoProcess) stop(t *testing.T) {
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("the demo ended with %v", err)
+	}
+	for _, pid := range p.ready.PIDs {
+		if err := syscall.Kill(pid, 0); err == nil {
+			t.Errorf("process %d lives on", pid)
+		}
+	}
+}
+
+// A node that is killed comes back with its data, and so does the whole demo.
+func TestDemo(t *testing.T) {
+	dir := t.TempDir()
+	d := startDemo(t, dir, "--nodes", "1", "--set", "tick-interval=20ms")
+	tenant := []string{"-e", strings.Join(d.ready.Endpoints, ","), "--credential", d.ready.Credential}
+	vipkvOK := func(args ...string) string {
+		t.Helper()
+		code, out, errs := vipkv(t, "", append(append([]string{}, tenant...), args...)...)
+		if code != exitOK {
+			t.Fatalf("%v: exit %d: %s", args, code, errs)
+		}
+		return out
+	}
+	vipkvOK("kv", "put", "a", "1")
+	if err := syscall.Kill(d.ready.PIDs[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var e demoEvent
+	d.next(t, &e)
+	if e.Event != "restarted" || e.Node != 1 || e.PID == d.ready.PIDs[0] {
+		t.Errorf("got %+v", e)
+	}
+	if got := vipkvOK("kv", "get", "a"); got != "1\n" {
+		t.Errorf("after the kill: %q", got)
+	}
+	d.ready.PIDs[0] = e.PID
+	d.stop(t)
+
+	again := startDemo(t, dir, "--no-restart")
+	if !reflect.DeepEqual(again.ready.Endpoints, d.ready.Endpoints) || again.ready.Credential != d.ready.Credential {
+		t.Errorf("came back as %+v, was %+v", again.ready, d.ready)
+	}
+	if got := vipkvOK("kv", "get", "a"); got != "1\n" {
+		t.Errorf("after the second start: %q", got)
+	}
+	if err := syscall.Kill(again.ready.PIDs[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	again.next(t, &e)
+	if e.Event != "exited" || e.Node != 1 || e.Code != -1 {
+		t.Errorf("got %+v", e)
 	}
 }

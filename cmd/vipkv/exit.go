@@ -16,6 +16,7 @@ import (
 
 	"github.com/vipkv/vipkv/encryption"
 	"github.com/vipkv/vipkv/kv/client"
+	"github.com/vipkv/vipkv/kv/node"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	"github.com/vipkv/vipkv/raftstore/engine"
 )
@@ -46,7 +47,7 @@ func exitNames() [11][2]string {
 		exitDenied:      {"denied", "the credential is missing, unknown, or not allowed to do this"},
 		exitUnavailable: {"unavailable", "no node could answer in time; nothing was written; try again"},
 		exitAmbiguous:   {"ambiguous", "a write may or may not have taken effect"},
-		exitDirectory:   {"directory-refused", "the data directory is of something else, of a newer version, or in use"},
+		exitDirectory:   {"directory-refused", "the data directory is of something else, another cluster or a newer version, or in use"},
 		exitCorrupt:     {"corrupt", "stored bytes are not what was written"},
 		exitDiskFull:    {"disk-full", "there is no space on the disk"},
 	}
@@ -85,9 +86,7 @@ func failf(code int, hint, format string, args ...any) error {
 func report(w io.Writer, err error, asJSON bool) int {
 	code, hint := explain(err)
 	message := err.Error()
-	if s, ok := status.FromError(err); ok && s.Message() != "" && code != exitUnavailable {
-		message = strings.ReplaceAll(message, "rpc error: code = "+s.Code().String()+" desc = ", "")
-	}
+	message = strings.ReplaceAll(message, "rpc error: code = "+status.Code(err).String()+" desc = ", "")
 	if asJSON {
 		e := map[string]any{"code": exitNames()[code][0], "exit": code, "message": message}
 		if hint != "" {
@@ -186,6 +185,8 @@ func explainLocal(err error) (code int, hint string, ok bool) {
 		return exitDirectory, "another process has it open; stop that one, or choose another --data", true
 	case errors.Is(err, engine.ErrForeignDir):
 		return exitDirectory, "choose an empty directory for --data", true
+	case errors.Is(err, node.ErrWrongKeyfile):
+		return exitDirectory, "use the keyfile of the cluster that the directory belongs to", true
 	case errors.Is(err, engine.ErrNewerFormat):
 		return exitDirectory, "start it with the version that wrote it, or a newer one", true
 	case errors.Is(err, engine.ErrCorrupt), errors.As(err, &integrity):

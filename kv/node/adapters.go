@@ -73,8 +73,10 @@ func (s *sealers) forTenant(ctx context.Context, t proto.TenantID) (mvcc.Sealer,
 // domainSealer is a tenant's domain as mvcc sees it.
 type domainSealer struct{ domain *encryption.Domain }
 
+// metaOf leaves the tenant's id out of the key: the envelope is bound to the tenant by its domain,
+// so that a tenant can be restored under another id.
 func metaOf(m mvcc.ValueMeta) encryption.Meta {
-	return encryption.Meta{Key: m.Key, ExpiryMillis: m.ExpiryMillis, Start: uint64(m.Start)}
+	return encryption.Meta{Key: m.Key[len(mvcc.TenantPrefix(0)):], ExpiryMillis: m.ExpiryMillis, Start: uint64(m.Start)}
 }
 
 // Seal implements mvcc.Sealer.

@@ -82,6 +82,9 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if err := n.identify(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while it waited for the cluster
+		}
 		return err
 	}
 	if err := n.assemble(); err != nil {

@@ -61,7 +61,8 @@ func (p *Planner) balanceLeaders(c *Cluster) {
 	}
 	led := map[proto.StoreID][]*Range{}
 	for _, r := range c.Ranges {
-		if p.movable(r) {
+		// The system range stays where it is: every move of it stops the driver and the oracle for a moment.
+		if p.movable(r) && r.ID() != proto.SystemRange {
 			led[r.Leader] = append(led[r.Leader], r)
 		}
 	}

@@ -135,3 +135,20 @@ func TestRatchet(t *testing.T) {
 		t.Errorf("gone: %v", got)
 	}
 }
+
+func TestPapersBite(t *testing.T) {
+	tree := newTree()
+	tree.add("README.md", []byte("[a](docs/a.md) [b](docs) [c](https://c.d/e)\n```go\n\tx := 1\n\ty := 2\n```\n"))
+	tree.add("docs/b.md", []byte("[up](../README.md)\n"))
+	tree.add("go.mod", []byte("require (\n\ta.b/c v1.0.0\n\ta.b/d v1.0.0\n\ta.b/e v1.0.0 // indirect\n)\n"))
+	tree.add(dependenciesADR, []byte("| a.b/c | because |\n"))
+	tree.add(readmeExample, []byte("package x\n\nfunc f() {\n\tx := 1\n}\n"))
+	want := []string{
+		"README.md: links to docs/a.md, which is not there",
+		dependenciesADR + ": gives no reason for a.b/d",
+		`README.md: "y := 2" is not in ` + readmeExample,
+	}
+	if got := fmt.Sprintf("%q", Papers(tree)); got != fmt.Sprintf("%q", want) {
+		t.Errorf("got %s, want %q", got, want)
+	}
+}

@@ -113,14 +113,12 @@ func Text(t *Tree) []Offence {
 		if within(name, "cmd/internal/tidy") || strings.HasSuffix(name, "go.sum") {
 			continue
 		}
-		n := 0
-		for line := range bytes.Lines(text) {
-			n++
-			for _, f := range forbiddenText() {
-				if m := f.text.Find(line); m != nil {
-					what := fmt.Sprintf("%q: %s", strings.TrimSpace(string(m)), f.why)
-					out = append(out, Offence{fmt.Sprintf("%s:%d", name, n), what})
-				}
+		for _, f := range forbiddenText() {
+			for _, at := range f.text.FindAllIndex(text, -1) {
+				found := bytes.TrimSpace(text[at[0]:at[1]])
+				line := 1 + bytes.Count(text[:at[1]], []byte("\n"))
+				what := fmt.Sprintf("%q: %s", found, f.why)
+				out = append(out, Offence{fmt.Sprintf("%s:%d", name, line), what})
 			}
 		}
 	}

@@ -189,8 +189,8 @@ type forbidden struct {
 func forbiddenText() []forbidden {
 	return []forbidden{
 		{regexp.MustCompile(`\b(TODO|FIXME|XXX)\b`), "finish it, or say in the documents that it is not there"},
-		{regexp.MustCompile(`(?:^|[\s"'=(:` + "`" + `])/(work|home|root|tmp)/`), "a path of one machine"},
-		{regexp.MustCompile(`\b(proxy\.golang|sum\.golang|deb\.debian|registry\.npmjs|pypi)\.(org|com)\b`), "a package host"},
-		{regexp.MustCompile(`(?i)\bissues? #?\d+\b|\bcf\. issue\b`), "say what is, not where it was asked for"},
+		{regexp.MustCompile(`(?m)(^|[\s"'=(:` + "`" + `])/(work|home|root|tmp)/`), "a path of one machine"},
+		{regexp.MustCompile(`(proxy\.golang|sum\.golang|deb\.debian|registry\.npmjs|pypi)\.(org|com)\b`), "a package host"},
+		{regexp.MustCompile(`[Ii]ssues? #?\d+\b`), "say what is, not where it was asked for"},
 	}
 }

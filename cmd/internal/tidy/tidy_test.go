@@ -41,6 +41,7 @@ func TestTree(t *testing.T) {
 	}{
 		{"layers", Layers}, {"cores", SameCores}, {"calls", Calls}, {"state", State}, {"tests", Tests},
 		{"documents", Documents}, {"names", Names}, {"text", Text},
+		{"papers", Papers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, o := range c.check(tree) {
