@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/authz"
@@ -27,6 +28,10 @@ import (
 type Authenticator interface {
 	Authenticate(ctx context.Context, credential string) (authz.Principal, error)
 }
+
+// RequestBytesMax is the size of the largest request, encoded. The server's own limit has to lie above it, so that the
+// caller gets a typed error.
+const RequestBytesMax = 4 << 20
 
 // Config of a Gateway.
 type Config struct {
@@ -104,6 +109,9 @@ func (g *Gateway) Unary(
 	ctx, err = g.admit(ctx, info.FullMethod)
 	if err != nil {
 		return nil, rpcerr.Encode(err)
+	}
+	if m, ok := req.(gproto.Message); ok && gproto.Size(m) > RequestBytesMax {
+		return nil, rpcerr.Encode(rpcerr.TooLarge("request", gproto.Size(m), RequestBytesMax))
 	}
 	resp, err = h(ctx, req)
 	if err != nil {

@@ -128,3 +128,15 @@ func TestTenantComesFromTheCredential(t *testing.T) {
 		}
 	}
 }
+
+// A request over the limit is refused with the limit in the error.
+func TestRequestTooLarge(t *testing.T) {
+	g := testGateway(t, &fakeRanges{})
+	req := &vipkvpb.PutRequest{Key: []byte("k"), Value: make([]byte, RequestBytesMax)}
+	_, err := g.Unary(as("tenant1"), req, &grpc.UnaryServerInfo{FullMethod: vipkvpb.KV_Put_FullMethodName},
+		func(context.Context, any) (any, error) { return nil, nil })
+	var large *rpcerr.TooLargeError
+	if !errors.As(rpcerr.Decode(err), &large) || large.Limit != RequestBytesMax {
+		t.Errorf("got %v", err)
+	}
+}

@@ -63,6 +63,9 @@ type Tunables struct {
 	// timestamps never go back, so a clock with a wrong year would harm for ever. Default one year; 0:
 	// any distance.
 	ClockAheadMax time.Duration
+	// Pprof serves Go's profiles under /debug/pprof/ on the HTTP address. They show the shape of the load, and heap
+	// profiles hold memory: for whoever may read the disk, no others. Default off.
+	Pprof bool
 }
 
 // DefaultTunables returns the defaults.
@@ -116,6 +119,15 @@ func settings() map[string]setting {
 			span(func(t *Tunables) *time.Duration { return &t.TickInterval }, 10*time.Millisecond)},
 		"clock-ahead-max": {"how far the clock may be ahead of the newest timestamp at a start; 0: any distance",
 			span(func(t *Tunables) *time.Duration { return &t.ClockAheadMax }, 0)},
+		"pprof": {"serve Go's profiles under /debug/pprof/ on the HTTP address: true or false",
+			func(t *Tunables, v string) error {
+				on, err := strconv.ParseBool(v)
+				if err != nil {
+					return fmt.Errorf("want true or false, have %q", v)
+				}
+				t.Pprof = on
+				return nil
+			}},
 		"requests-max": {"client requests a node works on at a time", func(t *Tunables, v string) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 {

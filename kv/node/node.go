@@ -36,8 +36,8 @@ import (
 
 const (
 	codeUnavailable = codes.Unavailable
-	// clientMessageMax is the largest request of a client: 4 MiB and some room for its fields.
-	clientMessageMax = 4<<20 + 64<<10
+	// clientMessageMax is what is read of a request at all; what is over gateway.RequestBytesMax gets a typed error.
+	clientMessageMax = 2 * gateway.RequestBytesMax
 	handshakeTimeout = 10 * time.Second
 	drainTimeout     = 5 * time.Second
 )
@@ -299,7 +299,7 @@ func (n *Node) serve(ctx context.Context) error {
 	run(n.server.runLeadership)
 	run(n.reporter.run)
 	run(n.writeAdminCredential)
-	h := httpServer(n.reg, n.ready)
+	h := httpServer(n.reg, n.ready, n.cfg.Pprof)
 	run(func(ctx context.Context) error { return serveHTTP(ctx, h, n.httpL) })
 	g.Go(func() error { return clientS.Serve(n.clientL) })
 	g.Go(func() error { return peerS.Serve(n.peerL) })
