@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,11 +135,11 @@ func TestFaultAtEveryFileOperation(t *testing.T) {
 		count int
 		step  int // every how many operations: they must not be so many that the test is slow
 	}{
-		{"disk full", syscall.ENOSPC, engine.ErrDiskFull, engine.FaultWrite | engine.FaultCreate, 0, 3},
-		{"disk full for a moment", syscall.ENOSPC, engine.ErrDiskFull, engine.FaultWrite, 1, 2},
-		{"sync fails", syscall.EIO, syscall.EIO, engine.FaultSync, 1, 1},
+		{"disk full", syscall.ENOSPC, engine.ErrDiskFull, engine.FaultWrite | engine.FaultCreate, 0, 5},
+		{"disk full for a moment", syscall.ENOSPC, engine.ErrDiskFull, engine.FaultWrite, 1, 4},
+		{"sync fails", syscall.EIO, syscall.EIO, engine.FaultSync, 1, 2},
 		{"disk is gone", syscall.EIO, syscall.EIO,
-			engine.FaultWrite | engine.FaultSync | engine.FaultCreate | engine.FaultRename | engine.FaultRemove, 0, 5},
+			engine.FaultWrite | engine.FaultSync | engine.FaultCreate | engine.FaultRename | engine.FaultRemove, 0, 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for skip := 0; ; skip += c.step {
@@ -312,7 +314,7 @@ func TestDamagedLogTail(t *testing.T) {
 			t.Errorf("%s at %d of %d: %v", what, at, len(whole), err)
 		}
 	}
-	for at := 0; at < len(whole); at += 389 {
+	for at := 0; at < len(whole); at += 1009 {
 		try("cut", at, whole[:at])
 		flipped := bytes.Clone(whole)
 		flipped[at] ^= 0x40
@@ -325,5 +327,52 @@ func TestDamagedLogTail(t *testing.T) {
 	t.Log(outcomes)
 	if outcomes["flip: corrupt true"] == 0 || outcomes["cut: corrupt false"] == 0 {
 		t.Errorf("the damage does not reach the log: %v", outcomes)
+	}
+}
+
+// After a failure nothing reaches the disk: Pebble runs on and would remove logs whose flush went nowhere.
+func TestFailureFreezesTheDisk(t *testing.T) {
+	disk := engine.MemFS().(*vfs.MemFS)
+	for _, name := range []string{"/000001.log", "/000002.sst"} {
+		if err := engine.WriteFile(disk, name, []byte("precious")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs, open, err := engine.FrozenFS(disk, "/000003.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := disk.String()
+	ops := map[string]func() error{
+		"write":   func() error { _, err := open.Write([]byte("x")); return err },
+		"writeat": func() error { _, err := open.WriteAt([]byte("x"), 0); return err },
+		"sync":    func() error { return open.Sync() },
+		"create": func() error {
+			f, err := fs.Create("/000001.log", "pebble-wal")
+			if err != nil {
+				return err
+			}
+			_, err = f.Write([]byte("x"))
+			return errors.Join(err, f.Sync(), f.Close())
+		},
+		"reuse":     func() error { _, err := fs.ReuseForWrite("/000001.log", "/000004.log", ""); return err },
+		"readwrite": func() error { _, err := fs.OpenReadWrite("/000005.log", ""); return err },
+		"link":      func() error { return fs.Link("/000001.log", "/000006.log") },
+		"rename":    func() error { return fs.Rename("/000001.log", "/000007.log") },
+		"remove":    func() error { return fs.Remove("/000001.log") },
+		"removeall": func() error { return fs.RemoveAll("/000002.sst") },
+		"mkdir":     func() error { return fs.MkdirAll("/dir", 0o755) },
+		"close":     func() error { return open.Close() },
+	}
+	for _, name := range slices.Sorted(maps.Keys(ops)) {
+		if err := ops[name](); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after := disk.String(); after != before {
+			t.Fatalf("%s changed the disk:\n%sto\n%s", name, before, after)
+		}
+	}
+	if _, err := fs.Create("/000008.sst", "pebble-compaction"); err == nil {
+		t.Error("a compaction goes on")
 	}
 }

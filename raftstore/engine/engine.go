@@ -16,7 +16,8 @@ type Engine interface {
 	// batch, which never does.
 	Commit(b *storage.Batch, sync bool) error
 	// NewView returns a reader pinned to this moment: it sees no later commit and no later ingest. It never fails; on
-	// a closed or failed engine its methods do.
+	// a closed or failed engine its methods do. It keeps the memory and files of its moment: a view that lives for
+	// minutes may hold a few times Options.MemTableBytes.
 	NewView() storage.View
 	// IngestAndExcise first makes every earlier batch durable, and then, as one atomic and durable step, removes
 	// everything in in.Excise and adds in.Tables and in.Local. The table files are gone on success. Reads that start

@@ -1,6 +1,9 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Churn flushes the memtable and, at every other call, compacts everything.
 func Churn(e Engine, compact bool) error {
@@ -17,3 +20,11 @@ func Churn(e Engine, compact bool) error {
 
 // NewComparer is Pebble's view of the order of keys.
 var NewComparer = newComparer
+
+// FrozenFS is fs behind the fence of an engine that has failed, with a file that was opened before.
+func FrozenFS(fs FS, path string) (FS, File, error) {
+	f := &fence{FS: fs, fail: &failure{failed: make(chan struct{}), notify: func(error) {}}}
+	file, err := f.Create(path, "")
+	f.fail.set(errors.New("frozen"))
+	return f, file, err
+}

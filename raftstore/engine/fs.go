@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -12,7 +13,7 @@ import (
 // FS is a file system. It is Pebble's, so that other packages can pass one on without importing Pebble.
 type FS = vfs.FS
 
-// File is an open file of an FS.
+// File is an open file of an FS. Unlike other writers its Write may change the bytes that it is given.
 type File = vfs.File
 
 // DefaultFS is the operating system's file system.
@@ -28,7 +29,7 @@ func WriteFile(fs FS, path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(data); err == nil {
+	if _, err = f.Write(slices.Clone(data)); err == nil { // Write may change what it is given
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -46,14 +47,36 @@ func CreateFile(fs FS, path string) (File, error) {
 }
 
 // CrashableFS is a file system in memory that knows which of its bytes have been synced.
-type CrashableFS struct{ *vfs.MemFS }
+type CrashableFS struct {
+	*vfs.MemFS
+
+	// link keeps CrashClone apart from the operations that take MemFS's lock against clones twice: one that begins to
+	// wait for the lock between the two would stop the file system for ever.
+	link sync.Mutex
+}
 
 // NewCrashableMemFS is a new, empty CrashableFS.
-func NewCrashableMemFS() *CrashableFS { return &CrashableFS{vfs.NewCrashableMem()} }
+func NewCrashableMemFS() *CrashableFS { return &CrashableFS{MemFS: vfs.NewCrashableMem()} }
+
+// Link implements FS.
+func (c *CrashableFS) Link(oldname, newname string) error {
+	c.link.Lock()
+	defer c.link.Unlock()
+	return c.MemFS.Link(oldname, newname)
+}
+
+// ReuseForWrite implements FS.
+func (c *CrashableFS) ReuseForWrite(oldname, newname string, cat vfs.DiskWriteCategory) (File, error) {
+	c.link.Lock()
+	defer c.link.Unlock()
+	return c.MemFS.ReuseForWrite(oldname, newname, cat)
+}
 
 // CrashClone is what the disk would hold if power failed now: what was synced, and nothing else.
 func (c *CrashableFS) CrashClone() *CrashableFS {
-	return &CrashableFS{c.MemFS.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0})}
+	c.link.Lock()
+	defer c.link.Unlock()
+	return &CrashableFS{MemFS: c.MemFS.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0})}
 }
 
 // FaultOp is a set of kinds of file operations.

@@ -34,9 +34,9 @@ type localRun struct {
 // planIngest checks in (read reads the tables too). Both engines use it, so they refuse the same.
 func planIngest(ctx context.Context, fs FS, in Ingest, read bool) (plan, error) {
 	var p plan
-	if validateKey(in.Excise.Start) != nil || validateKey(in.Excise.End) != nil ||
-		keys.Split(in.Excise.Start) != len(in.Excise.Start) || keys.Split(in.Excise.End) != len(in.Excise.End) ||
-		compare(in.Excise.Start, in.Excise.End) >= 0 {
+	start, end := in.Excise.Start, in.Excise.End
+	if validateKey(start) != nil || validateKey(end) != nil || compare(start, end) >= 0 ||
+		keys.Split(start) != len(start) || keys.Split(end) != len(end) {
 		return p, fmt.Errorf("%w: excised span is empty or has a suffix", ErrBadIngest)
 	}
 	p.span = Span{slices.Clone(in.Excise.Start), slices.Clone(in.Excise.End)}

@@ -18,8 +18,7 @@ func iterOptions(o storage.IterOptions) *pebble.IterOptions {
 type pebbleIter struct {
 	it       *pebble.Iterator
 	valid    bool
-	stepNext bool // NextPrefix must seek: Pebble's needs an upper bound without a suffix and a forward position
-	reverse  bool
+	stepNext bool // NextPrefix must seek: Pebble's needs an upper bound without a suffix
 	value    []byte
 	err      error
 	seek     []byte // scratch
@@ -30,8 +29,8 @@ func newPebbleIter(it *pebble.Iterator, o storage.IterOptions) *pebbleIter {
 }
 
 // at ends a move.
-func (i *pebbleIter) at(ok, reverse bool) bool {
-	i.valid, i.reverse, i.value = ok && i.err == nil, reverse, nil
+func (i *pebbleIter) at(ok bool) bool {
+	i.valid, i.value = ok && i.err == nil, nil
 	if i.valid {
 		v, err := i.it.ValueAndErr()
 		if err != nil {
@@ -42,21 +41,21 @@ func (i *pebbleIter) at(ok, reverse bool) bool {
 	return i.valid
 }
 
-func (i *pebbleIter) SeekGE(key []byte) bool { return i.at(i.it.SeekGE(key), false) }
-func (i *pebbleIter) SeekLT(key []byte) bool { return i.at(i.it.SeekLT(key), true) }
-func (i *pebbleIter) Next() bool             { return i.valid && i.at(i.it.Next(), false) }
-func (i *pebbleIter) Prev() bool             { return i.valid && i.at(i.it.Prev(), true) }
+func (i *pebbleIter) SeekGE(key []byte) bool { return i.at(i.it.SeekGE(key)) }
+func (i *pebbleIter) SeekLT(key []byte) bool { return i.at(i.it.SeekLT(key)) }
+func (i *pebbleIter) Next() bool             { return i.valid && i.at(i.it.Next()) }
+func (i *pebbleIter) Prev() bool             { return i.valid && i.at(i.it.Prev()) }
 
 func (i *pebbleIter) NextPrefix() bool {
 	if !i.valid {
 		return false
 	}
-	if i.stepNext || i.reverse {
+	if i.stepNext {
 		k := i.it.Key()
 		i.seek = immediateSuccessor(i.seek[:0], k[:keys.Split(k)])
 		return i.SeekGE(i.seek)
 	}
-	return i.at(i.it.NextPrefix(), false)
+	return i.at(i.it.NextPrefix())
 }
 
 func (i *pebbleIter) Item() (key, value []byte) {

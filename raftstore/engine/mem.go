@@ -33,7 +33,7 @@ type memStep struct {
 }
 
 const (
-	memDegree = 6
+	memDegree = 6 // small: the first write after a view copies nodes
 	// stepsMax is when the durable state is brought up to date. A clone is cheap but makes later writes copy nodes.
 	stepsMax = 1024
 )

@@ -44,7 +44,7 @@ type pebbleEngine struct {
 	// atomic step. Pebble publishes an ingest's sequence number after its version: a reader in between sees the span
 	// emptied and the new tables not yet.
 	swap      sync.RWMutex
-	ingesting sync.Mutex // one at a time, held around swap
+	ingesting sync.Mutex                    // one at a time, held around swap
 	swapped   atomic.Pointer[chan struct{}] // closed at the end of the ingest that holds swap
 }
 

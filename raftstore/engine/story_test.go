@@ -23,7 +23,7 @@ func TestStories(t *testing.T) {
 		name string
 		open func() (*enginetest.Harness, error)
 	}{{"pebble", openPebble}, {"mem", openMem}} {
-		datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 			t.Run(c.name, func(t *testing.T) {
 				h, err := c.open()
 				if err != nil {

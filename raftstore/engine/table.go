@@ -21,7 +21,7 @@ type TableWriter struct {
 }
 
 // NewTableWriter returns a writer of a table to w. When w has a method Sync() error, Finish calls it: a table must be
-// durable before it is ingested. w is not closed.
+// durable before it is ingested. w is not closed. w must not keep the slices that it is given.
 func NewTableWriter(w io.Writer) *TableWriter {
 	o := tableOptions(DefaultFS())
 	o.EnsureDefaults()

@@ -193,7 +193,9 @@ func testTimeBounds(t *testing.T, h *Harness) {
 	b.Delete(version("k200", 1200))
 	commit(t, h, &b, false)
 	noError(t, h.Churn())
-	for _, c := range []struct{ low, high uint64 }{{1200, 1210}, {1, 1}, {1<<64 - 1, 1<<64 - 1}, {0, 1<<64 - 1}, {5000, 6000}} {
+	for _, c := range []struct{ low, high uint64 }{
+		{1200, 1210}, {1, 1}, {1<<64 - 1, 1<<64 - 1}, {0, 1<<64 - 1}, {5000, 6000},
+	} {
 		it, err := h.Engine.NewIter(storage.IterOptions{MinTS: c.low, MaxTS: c.high})
 		noError(t, err)
 		seen := map[string]bool{}

@@ -12,7 +12,8 @@ import (
 )
 
 func testIngest(t *testing.T, h *Harness) {
-	commit(t, h, batch(bare("a"), []byte("1"), bare("b"), []byte("1"), version("c", 3), []byte("1"), bare("d"), []byte("1")), false)
+	one := []byte("1")
+	commit(t, h, batch(bare("a"), one, bare("b"), one, version("c", 3), one, bare("d"), one), false)
 	noError(t, h.Churn())
 	commit(t, h, batch(bare("bb"), []byte("1")), false)
 	noError(t, h.Ingest(dataSpan("b", "d"), []KV{
@@ -43,7 +44,8 @@ func testIngest(t *testing.T, h *Harness) {
 func testIngestLocal(t *testing.T, h *Harness) {
 	var m Model
 	for i := uint64(1); i <= 20; i++ {
-		b := batch(keys.LogEntry(5, i), []byte("old"), keys.LogEntry(4, i), []byte("other"), keys.LogEntry(6, i), []byte("other"))
+		other := []byte("other")
+		b := batch(keys.LogEntry(5, i), []byte("old"), keys.LogEntry(4, i), other, keys.LogEntry(6, i), other)
 		commit(t, h, b, i%3 == 0)
 		m = m.Apply(b)
 		if i == 10 {
@@ -79,7 +81,9 @@ func testIngestLocal(t *testing.T, h *Harness) {
 }
 
 func testIngestLocalOrder(t *testing.T, h *Harness) {
-	commit(t, h, batch(keys.LogEntry(1, 1), nil, keys.LogEntry(1, 5), nil, keys.LogEntry(9, 1), nil, bare("zz"), nil), false)
+	log := batch(keys.LogEntry(1, 1), nil, keys.LogEntry(1, 5), nil, keys.LogEntry(9, 1), nil)
+	log.Set(bare("zz"), nil)
+	commit(t, h, log, false)
 	var local storage.Batch
 	local.Set(keys.LogEntry(1, 2), []byte("gone"))
 	local.DeleteRange(logSpan(1, 2, 9))
@@ -115,6 +119,8 @@ func testBadIngest(t *testing.T, h *Harness) {
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	span := dataSpan("a", "x")
+	suffixed := engine.Span{Start: version("a", 1), End: bare("b")}
+	inverted := engine.Span{Start: bare("b"), End: bare("a")}
 	for _, c := range []struct {
 		name string
 		ctx  context.Context
@@ -122,8 +128,8 @@ func testBadIngest(t *testing.T, h *Harness) {
 		want error
 	}{
 		{"no span", nil, engine.Ingest{Tables: []string{inside}}, engine.ErrBadIngest},
-		{"span with a suffix", nil, engine.Ingest{Excise: engine.Span{Start: version("a", 1), End: bare("b")}}, engine.ErrBadIngest},
-		{"span upside down", nil, engine.Ingest{Excise: engine.Span{Start: bare("b"), End: bare("a")}}, engine.ErrBadIngest},
+		{"span with a suffix", nil, engine.Ingest{Excise: suffixed}, engine.ErrBadIngest},
+		{"span upside down", nil, engine.Ingest{Excise: inverted}, engine.ErrBadIngest},
 		{"table outside", nil, engine.Ingest{Tables: []string{inside, outside}, Excise: span}, engine.ErrBadIngest},
 		{"tables overlap", nil, engine.Ingest{Tables: []string{inside, overlap}, Excise: span}, engine.ErrBadIngest},
 		{"local straddles", nil, engine.Ingest{Excise: span, Local: &straddle}, engine.ErrBadIngest},
@@ -167,7 +173,9 @@ func testBarrier(t *testing.T, h *Harness) {
 	commit(t, h, &storage.Batch{}, false)
 	commit(t, h, &storage.Batch{}, true)
 	commit(t, h, batch(bare("b"), []byte("1")), false)
-	past := History{States: []Model{nil, Model{}.Apply(b), {{bare("a"), []byte("1")}, {bare("b"), []byte("1")}}}, Durable: 1}
+	past := History{States: []Model{nil}}
+	past.Add(Model{}.Apply(b), true)
+	past.Add(Model{{bare("a"), []byte("1")}, {bare("b"), []byte("1")}}, false)
 	noError(t, h.Crash(0))
 	_, err := past.Survivor(h.Engine)
 	noError(t, err)
@@ -181,7 +189,8 @@ func testIngestCrash(t *testing.T, h *Harness) {
 			noError(t, h.Churn())
 		}
 		commit(t, h, batch(keys.Local(2, 'a'), []byte("1")), false) // not in the span
-		noError(t, h.Ingest(dataSpan("m", "n"), []KV{{version("m", 1), []byte("new")}}, batch(keys.Local(1, 'a'), []byte("2"))))
+		table, local := []KV{{version("m", 1), []byte("new")}}, batch(keys.Local(1, 'a'), []byte("2"))
+		noError(t, h.Ingest(dataSpan("m", "n"), table, local))
 		noError(t, h.Crash(0))
 		same(t, Model{
 			{keys.Local(1, 'a'), []byte("2")}, {keys.Local(2, 'a'), []byte("1")},

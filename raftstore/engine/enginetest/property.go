@@ -59,7 +59,8 @@ func genKey() *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {
 		switch rapid.IntRange(0, 3).Draw(t, "kind") {
 		case 0:
-			return keys.LogEntry(proto.RangeID(rapid.IntRange(1, 2).Draw(t, "range")), uint64(rapid.IntRange(0, 9).Draw(t, "index")))
+			id, index := rapid.IntRange(1, 2).Draw(t, "range"), rapid.IntRange(0, 9).Draw(t, "index")
+			return keys.LogEntry(proto.RangeID(id), uint64(index))
 		case 1:
 			return keys.Local(proto.RangeID(rapid.IntRange(1, 2).Draw(t, "range")), keys.KindApplied)
 		}
@@ -87,7 +88,7 @@ func genBatch(key *rapid.Generator[[]byte]) *rapid.Generator[*storage.Batch] {
 				b.DeleteRange(k, key.Draw(t, "end"))
 			default:
 				// Some values are large, so that memtables fill and batches do not fit.
-				n := rapid.SampledFrom([]int{0, 1, 1, 1, 1, 40_000, 200_000}).Draw(t, "size")
+				n := rapid.SampledFrom([]int{0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 40_000, 140_000}).Draw(t, "size")
 				b.Set(k, bytes.Repeat([]byte{byte(rapid.IntRange('a', 'z').Draw(t, "value"))}, n))
 			}
 		}
