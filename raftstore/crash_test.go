@@ -25,6 +25,7 @@ func TestCrashUnderLoad(t *testing.T) {
 		c := three(t, o)
 		ws := writers(4, 512)
 		rng := rand.New(rand.NewPCG(1, 2))
+		ledger := &raftstoretest.Ledger{}
 		for round := range 12 {
 			stop := c.Load(ws...)
 			waitWrites(c, 1+rng.Uint64N(30), ws[rng.IntN(len(ws))])
@@ -41,7 +42,7 @@ func TestCrashUnderLoad(t *testing.T) {
 				n := c.Node(id)
 				n.Start()
 				view := n.Engine().NewView()
-				if err := raftstoretest.CheckDisk(view, ws...); err != nil {
+				if err := errors.Join(raftstoretest.CheckDisk(view, ws...), ledger.Check(view)); err != nil {
 					t.Fatalf("round %d: store %d: %v", round, id, err)
 				}
 				if err := view.Close(); err != nil {
@@ -105,21 +106,23 @@ func (r *recorder) taken() []moment {
 }
 
 // checkDisk opens the engine on a disk and looks at its records.
-func checkDisk(disk *engine.CrashableFS, ws ...*raftstoretest.Writer) error {
+func checkDisk(disk *engine.CrashableFS, ledger *raftstoretest.Ledger, ws ...*raftstoretest.Writer) error {
 	e, err := engine.OpenPebble(raftstoretest.Dir, raftstoretest.EngineOptions(disk))
 	if err != nil {
 		return err
 	}
-	return errors.Join(raftstoretest.CheckDisk(e, ws...), e.Close())
+	return errors.Join(raftstoretest.CheckDisk(e, ws...), ledger.Check(e), e.Close())
 }
 
-// boot starts a store that is alone on each of the moments: it boots, and has everything that was acknowledged.
+// boot starts a store that is alone on each of the moments: it boots, and has everything that was acknowledged. From
+// there on each has a history of its own.
 func (r *recorder) boot(t *testing.T) {
 	t.Helper()
 	r.turn(false)
-	t.Logf("%d moments of %d operations", len(r.taken()), r.seen)
+	t.Logf("%d moments", len(r.taken()))
+	ledger := &raftstoretest.Ledger{}
 	for i, m := range r.taken() {
-		if err := checkDisk(m.disk, r.writer); err != nil {
+		if err := checkDisk(m.disk, ledger, r.writer); err != nil {
 			t.Fatalf("moment %d: %v", i, err)
 		}
 		ok := t.Run(fmt.Sprintf("moment %d", i), func(t *testing.T) {
@@ -236,8 +239,9 @@ func TestCrashDuringSnapshotAndDestroy(t *testing.T) {
 	c.CheckReplicas()
 	moments := r.taken()
 	t.Logf("%d moments, %d until the range snapshot was there", len(moments), installed)
+	ledger := &raftstoretest.Ledger{}
 	for i, m := range moments {
-		if err := checkDisk(m.disk, w); err != nil {
+		if err := checkDisk(m.disk, ledger, w); err != nil {
 			t.Fatalf("moment %d: %v", i, err)
 		}
 		if err := bootsAndStops(m.disk); err != nil {
@@ -251,6 +255,9 @@ func TestCrashDuringSnapshotAndDestroy(t *testing.T) {
 		n.Start()
 		c.Place(userRange, 1, 2, 3)
 		c.CheckReplicas()
+		if err := ledger.Check(n.Engine()); err != nil {
+			t.Fatal(err)
+		}
 		c.Place(userRange, 1, 2)
 	}
 }

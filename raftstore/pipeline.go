@@ -10,6 +10,9 @@ import (
 	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
+// scratchBytesMax is how large a batch may be for its memory to be used again.
+const scratchBytesMax = 4 << 20
+
 // queue passes jobs to one goroutine. It has no limit of its own: every job stands for work that was admitted under
 // the limits of the core's proposal queues and raft's inflight bytes.
 type queue[T any] struct {
@@ -57,11 +60,15 @@ type logStep struct {
 
 // runLog writes the logs of all ranges: whatever has gathered goes into one batch with one sync, in order.
 func (s *Store) runLog(ctx context.Context) {
+	var scratch storage.Batch
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.logs.wake:
+		}
+		if scratch.Len() > scratchBytesMax {
+			scratch = storage.Batch{}
 		}
 		var steps []logStep
 		for _, j := range s.logs.take() {
@@ -75,7 +82,7 @@ func (s *Store) runLog(ctx context.Context) {
 				n++
 			}
 			if n > 0 {
-				s.writeLog(steps[:n])
+				s.writeLog(steps[:n], &scratch)
 			} else if n = 1; !s.install(ctx, steps[0]) {
 				return
 			}
@@ -84,11 +91,16 @@ func (s *Store) runLog(ctx context.Context) {
 	}
 }
 
-func (s *Store) writeLog(steps []logStep) {
+// writeLog writes steps as one batch. scratch is the caller's to reuse: engines copy what they commit.
+func (s *Store) writeLog(steps []logStep, scratch *storage.Batch) {
 	batch, sync := &steps[0].Batch, false
+	if len(steps) > 1 {
+		batch = scratch
+		batch.Reset()
+	}
 	for i := range steps {
 		sync = sync || steps[i].Sync
-		if i > 0 {
+		if len(steps) > 1 {
 			batch.Append(&steps[i].Batch)
 		}
 	}
@@ -139,6 +151,7 @@ func (s *Store) install(ctx context.Context, st logStep) bool {
 
 // runApply commits applies of all ranges, as they gather, without a sync.
 func (s *Store) runApply(ctx context.Context) {
+	var scratch storage.Batch
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,18 +162,10 @@ func (s *Store) runApply(ctx context.Context) {
 		if len(jobs) == 0 || s.err() != nil {
 			continue
 		}
-		batch := &jobs[0].step.Batch
-		for i := range jobs {
-			if ahead := &jobs[i].step.Ahead; ahead.Count() > 0 { // a mutant
-				if err := s.commit(ahead, false); err != nil {
-					s.fail(fmt.Errorf("apply: %w", err))
-				}
-			}
-			if i > 0 {
-				batch.Append(&jobs[i].step.Batch)
-			}
+		if scratch.Len() > scratchBytesMax {
+			scratch = storage.Batch{}
 		}
-		if err := s.commit(batch, false); err != nil {
+		if err := s.writeApplies(jobs, &scratch); err != nil {
 			s.fail(fmt.Errorf("apply: %w", err))
 			continue
 		}
@@ -170,4 +175,24 @@ func (s *Store) runApply(ctx context.Context) {
 			j.w.box.put(func(c *replica.Core) { c.ApplyDone(token) })
 		}
 	}
+}
+
+// writeApplies writes the batches of jobs as one.
+func (s *Store) writeApplies(jobs []applyJob, scratch *storage.Batch) error {
+	batch := &jobs[0].step.Batch
+	if len(jobs) > 1 {
+		batch = scratch
+		batch.Reset()
+	}
+	for i := range jobs {
+		if ahead := &jobs[i].step.Ahead; ahead.Count() > 0 { // a mutant
+			if err := s.commit(ahead, false); err != nil {
+				return err
+			}
+		}
+		if len(jobs) > 1 {
+			batch.Append(&jobs[i].step.Batch)
+		}
+	}
+	return s.commit(batch, false)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
@@ -70,7 +71,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	for _, id := range ids {
 		if err := s.workerOf(id).core.Load(id); err != nil {
-			return nil, err
+			return nil, markCorrupt(err)
 		}
 	}
 	for _, w := range s.workers {
@@ -115,11 +116,20 @@ func (s *Store) stop() { s.stopOnce.Do(func() { close(s.stopped) }) }
 
 // fail stops the store for good: nothing is acknowledged from here on.
 func (s *Store) fail(err error) {
+	err = markCorrupt(err)
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.cfg.Logger.Error("store failed", slog.Uint64("store", uint64(s.cfg.Store)), slog.Any("error", err))
 		s.cfg.OnFatal(err)
 		s.stop()
 	}
+}
+
+// markCorrupt marks a log that has lost what was on the disk as the corruption that it is.
+func markCorrupt(err error) error {
+	if errors.Is(err, replica.ErrLogLost) {
+		return fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
+	}
+	return err
 }
 
 func (s *Store) err() error {

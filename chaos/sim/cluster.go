@@ -137,7 +137,7 @@ func userKey(s string) []byte {
 // to change and to change back.
 func (c *cluster) proposalDelay(s *store) int64 {
 	switch {
-	case c.k.now < s.frontStall && s.r.IntN(3) == 0:
+	case c.k.now < s.frontStall && s.r.IntN(3) > 0:
 		return s.frontStall - c.k.now + between(s.r, 600*ms, 2*sec)
 	case chance(s.r, c.o.DelayedProposals):
 		return between(s.r, 100*ms, 3*sec)

@@ -103,6 +103,7 @@ func (s *store) install(in *replica.Install) {
 		return
 	}
 	s.c.count.installs++
+	s.c.nemesis.moment(s)
 	s.c.k.note("store %d installed a snapshot of range %d", s.id, in.Range)
 }
 

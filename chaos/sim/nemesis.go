@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/raftstore/replica"
@@ -36,7 +37,7 @@ func faultClasses() []faultClass {
 		{"log-stall", 2, (*nemesis).logStall},
 		{"apply-stall", 3, (*nemesis).applyStall},
 		{"transfer", 4, (*nemesis).transfer},
-		{"ping-pong", 3, (*nemesis).pingPong},
+		{"ping-pong", 6, (*nemesis).pingPong},
 		{"split", 4, (*nemesis).split},
 		{"split-crash", 2, (*nemesis).splitCrash},
 		{"move", 4, (*nemesis).move},
@@ -127,6 +128,21 @@ func (n *nemesis) crash(s *store) {
 		d = between(n.r, deadAfter, 2*deadAfter)
 	}
 	n.later(d, s.boot)
+}
+
+// moment is told when something rare begins or ends on a store. In runs with crashes one in twenty-five is followed by
+// one at once, so that the states in between are on the disk now and then.
+func (n *nemesis) moment(s *store) {
+	if n.stopped || !slices.Contains(n.c.o.Faults, "crash") || n.r.IntN(25) > 0 {
+		return
+	}
+	n.c.count.faults++
+	life := s.life
+	n.c.k.after(between(n.r, 0, 3*ms), 0, "crash", func() {
+		if !n.stopped && s.life == life {
+			n.crash(s)
+		}
+	})
 }
 
 func (n *nemesis) crashOne() { n.crash(n.store()) }

@@ -16,7 +16,7 @@ type network struct {
 type link struct {
 	cut     int   // number of faults that cut it
 	clogged int64 // until then nothing arrives
-	slow    int64 // added latency
+	last    int64 // arrival of the newest message that was not overtaken
 }
 
 func newNetwork(k *kernel, o *Options) *network {
@@ -62,13 +62,15 @@ func (n *network) send(from, to int, kind string, data []byte, deliver func([]by
 	}
 }
 
+// delay keeps a link's messages in order, but for a few that come late.
 func (n *network) delay(l *link, size int) int64 {
-	d := tail(n.r, n.o.LatencyLo, n.o.LatencyHi) + l.slow + int64(size)*10 // 100 MB/s
-	if chance(n.r, n.o.Reorder) {
-		d += between(n.r, 0, 20*n.o.LatencyHi)
-	}
+	d := tail(n.r, n.o.LatencyLo, n.o.LatencyHi) + int64(size)*10 // 100 MB/s
 	if l.clogged > n.k.now {
 		d += l.clogged - n.k.now
 	}
-	return d
+	if chance(n.r, n.o.Reorder) {
+		return d + between(n.r, 0, 20*n.o.LatencyHi)
+	}
+	l.last = max(l.last, n.k.now+d)
+	return l.last - n.k.now
 }

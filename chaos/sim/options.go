@@ -53,10 +53,10 @@ func DrawOptions(seed uint64) Options {
 		LatencyHi: []int64{1, 5, 20}[r.IntN(3)] * ms,
 		Loss:      []float64{0, 0, 0.005, 0.03}[r.IntN(4)],
 		Duplicate: []float64{0, 0, 0.02}[r.IntN(3)],
-		Reorder:   []float64{0, 0, 0.05, 0.2}[r.IntN(4)],
+		Reorder:   []float64{0, 0, 0.001, 0.01}[r.IntN(4)],
 
 		Groups: 3, ClientsPerGroup: 4,
-		Think:            between(r, 8, 60) * ms,
+		Think:            between(r, 5, 40) * ms,
 		DelayedProposals: []float64{0, 0.01, 0.04}[r.IntN(3)],
 		SlowDisks:        chance(r, 0.3),
 

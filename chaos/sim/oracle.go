@@ -71,6 +71,7 @@ func (o *oracle) leads(s *store, st *replica.Status) {
 	case !ok:
 		o.leaders[term] = s.id
 		o.c.count.leaders++
+		o.c.nemesis.moment(s)
 		o.c.k.note("store %d leads range %d in term %d", s.id, st.Range, st.Term)
 	case had != s.id:
 		o.c.k.fail("range %d has two leaders in term %d: stores %d and %d", st.Range, st.Term, had, s.id)

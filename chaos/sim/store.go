@@ -184,6 +184,7 @@ func (s *store) dispatch(c *core, e *replica.Effects) {
 		s.publish(&e.Statuses[i])
 	}
 	for _, h := range e.Handoffs {
+		s.c.nemesis.moment(s)
 		s.after(between(s.r, 0, 300*us), "handoff", func() { s.with(h.To, func(c *replica.Core) { c.Handoff(h) }) })
 	}
 	for i := range e.Outcomes {
@@ -209,6 +210,7 @@ func (s *store) ranges() []proto.RangeID { return slices.Sorted(maps.Keys(s.stat
 func (s *store) publish(st *replica.Status) {
 	s.c.oracle.status(s, st)
 	if st.Removed {
+		s.c.nemesis.moment(s)
 		delete(s.status, st.Range)
 		return
 	}

@@ -15,7 +15,7 @@ const (
 	SkipEpochCheck Name = "skip-epoch-check"
 	// SkipTermCheck applies commands that were evaluated in another term.
 	SkipTermCheck Name = "skip-term-check"
-	// AppliedIndexApart writes the applied index in a batch after the one that has the effects.
+	// AppliedIndexApart writes the applied index in a batch of its own, before the one that has the effects.
 	AppliedIndexApart Name = "applied-index-apart"
 	// TruncatePastApplied cuts the log past the applied index.
 	TruncatePastApplied Name = "truncate-past-applied"
@@ -26,18 +26,20 @@ const (
 // Mutant is a row of the registry.
 type Mutant struct {
 	Name   Name
-	Breaks string // the invariant
-	Killer string // the checker that must see it
+	Breaks string // the invariant, of raftstore/replica
+	Killer string // the checks that see it
 }
 
 // Registry lists all mutants.
 func Registry() []Mutant {
 	return []Mutant{
-		{SkipLogSync, "I1: what is acknowledged is on the disk", "acknowledged writes survive"},
-		{SkipEpochCheck, "a command takes effect only under the epoch of its evaluation", "linearizability, spans"},
-		{SkipTermCheck, "a command takes effect only in the term of its evaluation", "linearizability"},
+		{SkipLogSync, "I1: what is acknowledged is on the disk", "one leader a term, replica equality, streams"},
+		{SkipEpochCheck, "I5: a command takes effect only under the epoch of its evaluation",
+			"replica equality, linearizability"},
+		{SkipTermCheck, "I5: a command takes effect only in the term of its evaluation",
+			"sizes add up, streams, linearizability"},
 		{AppliedIndexApart, "I1: the applied index is in the batch of the effects", "replica equality"},
-		{TruncatePastApplied, "I2: a truncation never passes the applied index", "boot, acknowledged writes survive"},
+		{TruncatePastApplied, "I2: a truncation never passes the applied index", "log and applied index, boot"},
 		{SnapshotInTwoSteps, "I3: a range snapshot is installed in one step", "boot, replica equality"},
 	}
 }

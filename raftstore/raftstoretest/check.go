@@ -276,8 +276,56 @@ next:
 	return nil
 }
 
-// hashSpan sums up what a reader holds of a span.
-func hashSpan(r storage.Reader, d *internalpb.Descriptor) (sum uint64, err error) {
+// Ledger knows what each range held at each applied index, on whatever replica and at whatever time it was seen: it is
+// the same everywhere, and for ever.
+type Ledger struct {
+	mu   sync.Mutex
+	seen map[place]uint64
+}
+
+type place struct {
+	id      proto.RangeID
+	applied uint64
+}
+
+// Check compares what a reader holds with what was seen before, and notes it.
+func (l *Ledger) Check(r storage.Reader) error {
+	ids, err := replica.Ranges(r)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s, err := replica.ReadState(r, id)
+		if err != nil {
+			return err
+		}
+		sum, err := hashSpan(r, s)
+		if err != nil {
+			return err
+		}
+		if err := l.note(place{id, s.AppliedIndex}, sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) note(p place, sum uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen = map[place]uint64{}
+	}
+	if old, ok := l.seen[p]; ok && old != sum {
+		return fmt.Errorf("range %d at index %d: another replica, or an earlier look, had other data", p.id, p.applied)
+	}
+	l.seen[p] = sum
+	return nil
+}
+
+// hashSpan sums up what a reader holds of a range: its state but for the replica's own id, and its data.
+func hashSpan(r storage.Reader, s *internalpb.RangeState) (sum uint64, err error) {
+	d := s.Desc
 	lower, upper := keys.DataSpan(d.Start, d.End)
 	it, err := r.NewIter(storage.IterOptions{Lower: lower, Upper: upper})
 	if err != nil {
@@ -285,6 +333,7 @@ func hashSpan(r storage.Reader, d *internalpb.Descriptor) (sum uint64, err error
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	h := fnv.New64a()
+	fmt.Fprintf(h, "%x %x %v %v %v %d %d\n", d.Start, d.End, d.Epoch, len(d.Replicas), s.AppliedTerm, s.Bytes, s.ApplyVersion)
 	for ok := it.SeekGE(lower); ok; ok = it.Next() {
 		k, v := it.Item()
 		fmt.Fprintf(h, "%d %x %d %x\n", len(k), k, len(v), v)
@@ -324,7 +373,7 @@ func (c *Cluster) compare(id proto.RangeID) error {
 		state, err := replica.ReadState(view, id)
 		var got uint64
 		if err == nil {
-			got, err = hashSpan(view, state.Desc)
+			got, err = hashSpan(view, state)
 		}
 		_ = view.Close()
 		if err != nil {

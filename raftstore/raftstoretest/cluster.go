@@ -31,6 +31,8 @@ type Options struct {
 	Stores int
 	// Mem: the in-memory engine, otherwise Pebble on a crashable file system.
 	Mem bool
+	// Engine changes an engine's options before it is opened.
+	Engine func(*engine.Options)
 	// Config changes a store's config before it is opened.
 	Config func(*raftstore.Config)
 	// WrapFS wraps a store's file system each time the store starts.
@@ -153,7 +155,9 @@ func (n *Node) openEngine() (engine.Engine, engine.FS, error) {
 		return e, fs, err
 	}
 	o := EngineOptions(fs)
-	o.OnFatal = func(err error) {}
+	if n.c.opts.Engine != nil {
+		n.c.opts.Engine(&o)
+	}
 	e, err := engine.OpenPebble(Dir, o)
 	return e, fs, err
 }

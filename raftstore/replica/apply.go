@@ -88,14 +88,19 @@ func (r *replica) applyEntry(e *raftpb.Entry, ack *applyAck) bool {
 	case *internalpb.Command_ChangeReplicas:
 		r.applyChange(e, cmd, kind.ChangeReplicas, cc, &outcome)
 	}
+	if e.GetType() == raftpb.EntryConfChangeV2 || e.GetTerm() != r.state.AppliedTerm {
+		r.confBarrier = e.GetIndex()
+	}
 	r.state.AppliedIndex, r.state.AppliedTerm = e.GetIndex(), e.GetTerm()
-	r.settle(cmd, outcome, ack)
+	r.settle(e, cmd, outcome, ack)
 	return true
 }
 
-// settle answers the proposal, when it is ours and somebody still waits.
-func (r *replica) settle(cmd *internalpb.Command, o Outcome, ack *applyAck) {
-	if cmd.ProposalId == 0 || cmd.ProposerStore != uint64(r.c.cfg.Store) {
+// settle answers the proposal, when it is ours and somebody still waits. An entry of another term is not ours, although
+// its proposal id may be: ids begin anew with the process, and the log may hold entries of an earlier one.
+func (r *replica) settle(e *raftpb.Entry, cmd *internalpb.Command, o Outcome, ack *applyAck) {
+	if cmd.ProposalId == 0 || cmd.ProposerStore != uint64(r.c.cfg.Store) ||
+		e.GetTerm() != r.soft.HardState.GetTerm() {
 		return
 	}
 	size, ok := r.proposals[cmd.ProposalId]

@@ -78,9 +78,10 @@ type Core struct {
 	replicas map[proto.RangeID]*replica
 	order    []proto.RangeID // of replicas, ascending
 	dirty    []*replica
-	leaving  map[proto.RangeID]bool    // destroyed, not yet acknowledged
-	frozen   map[proto.RangeID]bool    // a right-hand side between HandoffPrepare and HandoffInit
-	pending  map[proto.RangeID]Handoff // HandoffPrepare that is not answered yet
+	leaving  map[proto.RangeID]bool                      // destroyed, not yet acknowledged
+	frozen   map[proto.RangeID]bool                      // a right-hand side between HandoffPrepare and HandoffInit
+	early    map[proto.RangeID][]*internalpb.RaftMessage // messages that came for it in between
+	pending  map[proto.RangeID]Handoff                   // HandoffPrepare that is not answered yet
 
 	eff        Effects
 	token      uint64
@@ -121,6 +122,7 @@ func NewCore(cfg Config) *Core {
 		replicas:  map[proto.RangeID]*replica{},
 		leaving:   map[proto.RangeID]bool{},
 		frozen:    map[proto.RangeID]bool{},
+		early:     map[proto.RangeID][]*internalpb.RaftMessage{},
 		pending:   map[proto.RangeID]Handoff{},
 		logAcks:   map[uint64][]logAck{},
 		applyWait: map[uint64][]applyAck{},
@@ -166,6 +168,9 @@ func (c *Core) Load(id proto.RangeID) error {
 		return fmt.Errorf("load range %d: its span overlaps that of range %d", id, other)
 	}
 	c.cfg.Spans.Set(id, d.Start, d.End)
+	if !r.hosted() { // the crash was between its removal and its destruction
+		r.destroy(d.NextReplicaId)
+	}
 	return nil
 }
 
@@ -185,9 +190,19 @@ func (c *Core) Message(m *internalpb.RaftMessage) {
 	c.guard(func() { c.message(m) })
 }
 
+// earlyMax bounds the messages that wait for one right-hand side to be made. The first ones are the votes for whoever
+// applied the split first: without them the range would have no leader until somebody's election timeout.
+const earlyMax = 16
+
 func (c *Core) message(m *internalpb.RaftMessage) {
 	id := proto.RangeID(m.RangeId)
-	if proto.StoreID(m.ToStore) != c.cfg.Store || c.leaving[id] || c.frozen[id] {
+	if proto.StoreID(m.ToStore) != c.cfg.Store || c.leaving[id] {
+		return
+	}
+	if c.frozen[id] {
+		if held := c.early[id]; len(held) < earlyMax {
+			c.early[id] = append(held, m)
+		}
 		return
 	}
 	r := c.replicas[id]
@@ -199,6 +214,9 @@ func (c *Core) message(m *internalpb.RaftMessage) {
 	}
 	switch {
 	case r == nil:
+		if len(m.Message) == 0 {
+			return
+		}
 		if r = c.create(m); r == nil {
 			return
 		}
@@ -206,6 +224,9 @@ func (c *Core) message(m *internalpb.RaftMessage) {
 		r.destroy(m.ToReplica)
 		return
 	case m.ToReplica < uint64(r.replicaID):
+		return
+	}
+	if r.doomed != 0 || r.tellGone(m) || len(m.Message) == 0 {
 		return
 	}
 	rm := &raftpb.Message{}

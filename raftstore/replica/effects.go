@@ -151,7 +151,9 @@ type Status struct {
 	LastIndex   uint64
 	Bytes       uint64
 	Removed     bool // the replica is gone; nothing else is set but Range
-	// LeaderlessTicks counts ticks without a leader.
+	// LeaderlessTicks counts ticks since the replica led or heard from a leader. Statuses follow it in steps of five
+	// election timeouts. A replica that is not a member any more hears from nobody who would tell it: whoever knows the
+	// descriptor tells it by a message with Gone.
 	LeaderlessTicks int
 }
 

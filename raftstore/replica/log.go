@@ -15,6 +15,10 @@ import (
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
+// ErrLogLost is in Effects.Fatal and in the error of Load when a log ends before what this store said to have on its
+// disk: the disk, or somebody, has lost it. The store can not tell what else is missing.
+var ErrLogLost = errors.New("the log has lost entries that this store acknowledged")
+
 // raftLog is one replica's log as raft.Storage sees it. What was handed to the disk counts as there: until the disk has
 // acknowledged it, raft reads it from its own memory, and this log from its cache.
 type raftLog struct {
@@ -182,7 +186,8 @@ func (l *raftLog) append(b *storage.Batch, entries []*raftpb.Entry) error {
 		for _, e := range l.cache[keep:] {
 			l.cacheBytes -= len(e.GetData())
 		}
-		l.cache = l.cache[:keep:keep]
+		clear(l.cache[keep:]) // nobody else holds the slice: Entries copies
+		l.cache = l.cache[:keep]
 	} else {
 		l.cache, l.cacheBytes = nil, 0
 	}
@@ -202,7 +207,8 @@ func (l *raftLog) trim(index uint64) {
 		n++
 	}
 	if n > 0 {
-		l.cache = append([]*raftpb.Entry(nil), l.cache[n:]...)
+		clear(l.cache[:n]) // the next growth of the slice drops their places
+		l.cache = l.cache[n:]
 	}
 }
 

@@ -41,6 +41,11 @@ func cloneDescriptor(d *internalpb.Descriptor) *internalpb.Descriptor {
 
 // Change computes what one step of membership makes of a descriptor, and the change for raft: learners first, then
 // voters through a joint configuration, learners out last, so that the range tolerates as many faults all along.
+//
+// A voter that goes is a learner when the joint configuration is left, and is removed as such by a step of its own. Were
+// it gone at once, a voter that has the entry which leaves, but not yet its commit, could need the vote of the one that
+// is gone, and hold more of the log than those that do not: nobody could be elected for ever. Whoever has the entry
+// that removes the learner has, in the same write, the commit of the entry before (I4).
 func Change(d *internalpb.Descriptor, step *internalpb.ChangeReplicasStep) (
 	after *internalpb.Descriptor, cc *raftpb.ConfChangeV2, err error) {
 	after = cloneDescriptor(d)
@@ -51,12 +56,12 @@ func Change(d *internalpb.Descriptor, step *internalpb.ChangeReplicasStep) (
 		if !InJoint(d) {
 			return nil, nil, fmt.Errorf("range %d is not in a joint configuration", d.RangeId)
 		}
-		after.Replicas = slices.DeleteFunc(after.Replicas, func(p *internalpb.Replica) bool {
-			return p.Role == internalpb.ReplicaRole_VOTER_OUTGOING
-		})
 		for _, p := range after.Replicas {
-			if p.Role == internalpb.ReplicaRole_VOTER_INCOMING {
+			switch p.Role {
+			case internalpb.ReplicaRole_VOTER_INCOMING:
 				p.Role = internalpb.ReplicaRole_VOTER
+			case internalpb.ReplicaRole_VOTER_OUTGOING:
+				p.Role = internalpb.ReplicaRole_LEARNER
 			}
 		}
 		return after, cc, nil
@@ -114,7 +119,7 @@ func enterJoint(after *internalpb.Descriptor, step *internalpb.JointStep, cc *ra
 			return fmt.Errorf("replica %d is not a voter", id)
 		}
 		p.Role = internalpb.ReplicaRole_VOTER_OUTGOING
-		addChange(cc, raftpb.ConfChangeRemoveNode, id)
+		addChange(cc, raftpb.ConfChangeAddLearnerNode, id)
 	}
 	voters := 0
 	for _, p := range after.Replicas {
@@ -130,4 +135,27 @@ func enterJoint(after *internalpb.Descriptor, step *internalpb.JointStep, cc *ra
 
 func addChange(cc *raftpb.ConfChangeV2, t raftpb.ConfChangeType, id uint64) {
 	cc.Changes = append(cc.Changes, &raftpb.ConfChangeSingle{Type: t.Enum(), NodeId: &id})
+}
+
+// confState derives raft's configuration from a descriptor, the only place where membership is kept.
+func confState(d *internalpb.Descriptor) *raftpb.ConfState {
+	cs := &raftpb.ConfState{}
+	for _, p := range d.GetReplicas() {
+		switch p.Role {
+		case internalpb.ReplicaRole_VOTER:
+			cs.Voters = append(cs.Voters, p.ReplicaId)
+			cs.VotersOutgoing = append(cs.VotersOutgoing, p.ReplicaId)
+		case internalpb.ReplicaRole_LEARNER:
+			cs.Learners = append(cs.Learners, p.ReplicaId)
+		case internalpb.ReplicaRole_VOTER_INCOMING:
+			cs.Voters = append(cs.Voters, p.ReplicaId)
+		case internalpb.ReplicaRole_VOTER_OUTGOING:
+			cs.VotersOutgoing = append(cs.VotersOutgoing, p.ReplicaId)
+			cs.LearnersNext = append(cs.LearnersNext, p.ReplicaId)
+		}
+	}
+	if !InJoint(d) {
+		cs.VotersOutgoing = nil
+	}
+	return cs
 }

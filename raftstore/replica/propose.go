@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3"
-	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 	gproto "google.golang.org/protobuf/proto"
 
@@ -22,21 +21,23 @@ const trackerStateSnapshot = tracker.StateSnapshot
 // Propose offers a write command to the range's log. The answer is an Outcome with this proposal id, which is not 0 and
 // is used once. cmd's proposal id and store are filled in.
 func (c *Core) Propose(id proto.RangeID, proposal uint64, cmd *internalpb.Command) {
-	c.guard(func() {
-		r, ok := c.leader(id, proposal)
-		if !ok {
-			return
-		}
-		if cmd.EvalTerm != r.soft.HardState.GetTerm() && !fault.On(fault.SkipTermCheck) {
-			r.refuse(proposal, NotLeader, "")
-			return
-		}
-		if cmd.EpochVersion != r.state.Desc.Epoch.Version && !fault.On(fault.SkipEpochCheck) {
-			r.refuse(proposal, StaleEpoch, "")
-			return
-		}
-		r.proposeData(proposal, cmd)
-	})
+	c.guard(func() { c.propose(id, proposal, cmd) })
+}
+
+func (c *Core) propose(id proto.RangeID, proposal uint64, cmd *internalpb.Command) {
+	r, ok := c.leader(id, proposal)
+	if !ok {
+		return
+	}
+	if cmd.EvalTerm != r.soft.HardState.GetTerm() && !fault.On(fault.SkipTermCheck) {
+		r.refuse(proposal, NotLeader, "")
+		return
+	}
+	if cmd.EpochVersion != r.state.Desc.Epoch.Version && !fault.On(fault.SkipEpochCheck) {
+		r.refuse(proposal, StaleEpoch, "")
+		return
+	}
+	r.proposeData(proposal, cmd)
 }
 
 // leader finds the replica when it leads, or refuses.
@@ -72,7 +73,8 @@ func (r *replica) proposeData(proposal uint64, cmd *internalpb.Command) {
 	r.proposed(proposal, len(data), r.node.Propose(data))
 }
 
-// admit encodes the command, when the queues have room.
+// admit encodes the command, when the queues have room. There always is for a change of the descriptor, of which a range
+// has one at a time: a range that is full of writes could not be split or moved otherwise.
 func (r *replica) admit(proposal uint64, cmd *internalpb.Command) ([]byte, bool) {
 	cmd.ProposalId, cmd.ProposerStore = proposal, uint64(r.c.cfg.Store)
 	data, err := gproto.Marshal(cmd)
@@ -82,7 +84,7 @@ func (r *replica) admit(proposal uint64, cmd *internalpb.Command) ([]byte, bool)
 	}
 	cfg := &r.c.cfg
 	switch {
-	case proposal == 0:
+	case proposal == 0, proposal == r.changing:
 	case len(r.proposals) >= cfg.QueueCountMax, r.queueBytes+len(data) > cfg.QueueBytesMax:
 		r.refuse(proposal, QueueFull, fmt.Sprintf("range %d has too many writes waiting", r.id))
 		return nil, false
@@ -147,13 +149,11 @@ func (c *Core) ProposeChange(id proto.RangeID, proposal uint64, epoch *internalp
 		cmd := &internalpb.Command{EpochVersion: epoch.Version, EvalTerm: r.soft.HardState.GetTerm(),
 			Kind: &internalpb.Command_ChangeReplicas{ChangeReplicas: &internalpb.ChangeReplicasCommand{
 				After: after, ExpectConf: epoch.Conf}}}
-		data, ok := r.admit(proposal, cmd)
-		if !ok {
-			return
-		}
-		cc.Context = data
 		r.changing = proposal
-		r.proposed(proposal, len(data), r.node.ProposeConfChange(cc))
+		if data, ok := r.admit(proposal, cmd); ok {
+			cc.Context = data
+			r.proposed(proposal, len(data), r.node.ProposeConfChange(cc))
+		}
 		if _, waits := r.proposals[proposal]; !waits {
 			r.changing = 0
 		}
@@ -168,7 +168,7 @@ func (r *replica) mayChange(proposal uint64, epoch *internalpb.Epoch) bool {
 		r.refuse(proposal, StaleEpoch, "")
 	case r.changing != 0 || r.preparing:
 		r.refuse(proposal, QueueFull, "another change of the range is on its way")
-	case r.acked.AppliedTerm != r.soft.HardState.GetTerm():
+	case r.acked.AppliedTerm != r.soft.HardState.GetTerm(), r.node.BasicStatus().Applied < r.confBarrier:
 		r.refuse(proposal, QueueFull, "the leader is new and still applies")
 	default:
 		return true
@@ -274,26 +274,4 @@ func (r *replica) failReads() {
 	}
 	r.readQueue, r.readReady = nil, nil
 	clear(r.readWait)
-}
-
-// confState derives raft's configuration from a descriptor, the only place where membership is kept.
-func confState(d *internalpb.Descriptor) *raftpb.ConfState {
-	cs := &raftpb.ConfState{}
-	for _, p := range d.GetReplicas() {
-		switch p.Role {
-		case internalpb.ReplicaRole_VOTER:
-			cs.Voters = append(cs.Voters, p.ReplicaId)
-			cs.VotersOutgoing = append(cs.VotersOutgoing, p.ReplicaId)
-		case internalpb.ReplicaRole_LEARNER:
-			cs.Learners = append(cs.Learners, p.ReplicaId)
-		case internalpb.ReplicaRole_VOTER_INCOMING:
-			cs.Voters = append(cs.Voters, p.ReplicaId)
-		case internalpb.ReplicaRole_VOTER_OUTGOING:
-			cs.VotersOutgoing = append(cs.VotersOutgoing, p.ReplicaId)
-		}
-	}
-	if !InJoint(d) {
-		cs.VotersOutgoing = nil
-	}
-	return cs
 }

@@ -40,6 +40,11 @@ type replica struct {
 	statusDirty     bool
 	peers           map[uint64]uint64 // replica id -> store, of those that wrote to us
 
+	// term and vote are the last ones that were handed to the disk. unsynced: they, or entries, are not yet covered by a
+	// sync. An answer that depends on nothing new, as that to a heartbeat of the commit index, needs none.
+	term, vote uint64
+	unsynced   bool
+
 	logInFlight   int
 	applyInFlight int
 	held          []*raftpb.Message // appends behind a range snapshot that waits for applies (I4)
@@ -54,6 +59,9 @@ type replica struct {
 	proposals  map[uint64]int // proposal id -> bytes
 	queueBytes int
 	changing   uint64 // the proposal that changes the descriptor; 0: none
+	// confBarrier is the last entry that raft must know as applied before it takes another change of membership: a
+	// change, or the first of a term.
+	confBarrier uint64
 
 	readQueue []uint64            // reads that have no context yet
 	readWait  map[string][]uint64 // context -> reads
@@ -106,9 +114,11 @@ func (c *Core) load(id proto.RangeID, want proto.ReplicaID) (*replica, error) {
 		return nil, err
 	}
 	hard.Commit = max(hard.Commit, r.state.AppliedIndex) // I4
-	hard.Term = max(hard.Term, r.state.AppliedTerm, r.log.lastTerm)
+	if term := max(r.state.AppliedTerm, r.log.lastTerm); term > hard.Term {
+		hard.Term, hard.Vote = term, 0 // it has not voted in that term
+	}
 	if r.state.AppliedIndex < truncated.Index || hard.Commit > r.log.last {
-		return nil, fmt.Errorf("applied %d, committed %d, but the log holds (%d, %d]",
+		return nil, fmt.Errorf("%w: applied %d, committed %d, but the log holds (%d, %d]", ErrLogLost,
 			r.state.AppliedIndex, hard.Commit, truncated.Index, r.log.last)
 	}
 	r.acked = cloneState(r.state)
@@ -155,7 +165,7 @@ func (r *replica) initialised() bool { return r.state.Desc != nil }
 func (r *replica) leads() bool { return r.soft.RaftState == raft.StateLeader }
 
 func (r *replica) snapshotMeta() (*raftpb.Snapshot, error) {
-	if !r.initialised() || r.acked.AppliedIndex == 0 {
+	if !r.initialised() || r.acked.Desc.Epoch.Conf != r.state.Desc.Epoch.Conf { // the receiver may not be in it yet
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return snapshotOf(r.acked), nil
@@ -169,19 +179,23 @@ func snapshotOf(s *internalpb.RangeState) *raftpb.Snapshot {
 
 func (r *replica) tick() {
 	r.ticks++
-	if r.soft.Lead == raft.None {
-		r.leaderlessTicks++
-		r.statusDirty = r.statusDirty || r.leaderlessTicks%50 == 0
-	} else {
-		r.leaderlessTicks = 0
-	}
 	if r.c.cfg.Liveness.Ticks(r.id) && r.doomed == 0 {
 		r.node.Tick()
+		r.leaderlessTicks++
+	}
+	if r.leads() {
+		r.leaderlessTicks = 0
+	}
+	if r.leaderlessTicks > 0 && r.leaderlessTicks%(askAfter*r.c.cfg.ElectionTicks) == 0 {
+		r.statusDirty = true
+		r.askWhetherGone()
 	}
 	if r.leads() && r.ticks%r.c.cfg.ElectionTicks == 0 {
 		r.maybeTruncate()
 	}
-	r.c.mark(r)
+	if r.statusDirty || r.node.HasReady() {
+		r.c.mark(r)
+	}
 }
 
 // step hands a message of another replica to raft.
@@ -195,31 +209,22 @@ func (r *replica) step(m *internalpb.RaftMessage, rm *raftpb.Message) {
 		return // range snapshots come through SnapshotReceived
 	case raftpb.MsgHup, raftpb.MsgBeat, raftpb.MsgProp, raftpb.MsgReadIndex, raftpb.MsgTransferLeader:
 		return // never from another store
-	}
-	if r.doomed != 0 || r.tellGone(m) {
-		return
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		if rm.GetTerm() >= r.soft.HardState.GetTerm() {
+			r.leaderlessTicks = 0
+		}
+		if rm.GetType() == raftpb.MsgHeartbeat && rm.GetCommit() > r.log.last {
+			// A heartbeat's commit is never above what this replica said to have on its disk.
+			r.c.fail(fmt.Errorf("range %d: %w: it acknowledged index %d, and its log ends at %d",
+				r.id, ErrLogLost, rm.GetCommit(), r.log.last))
+			return
+		}
 	}
 	r.peers[m.FromReplica] = m.FromStore
 	if err := r.node.Step(rm); err != nil && err != raft.ErrStepPeerNotFound {
 		r.c.cfg.Logger.Debugf("range %d: step: %v", r.id, err)
 	}
 	r.c.mark(r)
-}
-
-// tellGone answers a replica that the descriptor does not know any more. What has been applied was committed, so the
-// answer is final.
-func (r *replica) tellGone(m *internalpb.RaftMessage) bool {
-	d := r.acked.Desc
-	if d == nil || m.FromReplica >= d.NextReplicaId || replicaByID(d, m.FromReplica) != nil ||
-		m.EpochConf > d.Epoch.Conf {
-		return false
-	}
-	r.c.eff.Messages = append(r.c.eff.Messages, &internalpb.RaftMessage{
-		RangeId: uint64(r.id), FromStore: uint64(r.c.cfg.Store), FromReplica: uint64(r.replicaID),
-		ToStore: m.FromStore, ToReplica: m.FromReplica,
-		Gone: &internalpb.Gone{NextReplicaId: m.FromReplica + 1},
-	})
-	return true
 }
 
 // ready moves raft's output into effects.
@@ -259,12 +264,9 @@ func (r *replica) noteLeadership() {
 		return
 	}
 	r.statusDirty = true
-	if before.RaftState == raft.StateLeader &&
-		(!r.leads() || before.HardState.GetTerm() != r.soft.HardState.GetTerm()) {
+	if !r.leads() || before.HardState.GetTerm() != r.soft.HardState.GetTerm() {
 		r.failProposals()
-	}
-	if !r.leads() {
-		r.failReads()
+		r.failReads() // raft forgets rounds with the term, also when the same replica leads the next one
 	}
 }
 
@@ -336,8 +338,12 @@ func (r *replica) writeLog(m *raftpb.Message) {
 		return
 	}
 	local := r.splitResponses(m, step)
-	if len(m.GetResponses()) > 0 && !fault.On(fault.SkipLogSync) {
-		step.Sync = true
+	r.unsynced = r.unsynced || len(m.GetEntries()) > 0 || m.Term != nil && (m.GetTerm() != r.term || m.GetVote() != r.vote)
+	if m.Term != nil {
+		r.term, r.vote = m.GetTerm(), m.GetVote()
+	}
+	if len(m.GetResponses()) > 0 && r.unsynced && !fault.On(fault.SkipLogSync) {
+		step.Sync, r.unsynced = true, false
 	}
 	r.logInFlight++
 	r.c.logAcks[step.Token] = append(r.c.logAcks[step.Token], logAck{r: r, responses: local})
@@ -376,44 +382,6 @@ func (r *replica) deliver(responses []*raftpb.Message) {
 	}
 }
 
-// destroy begins to remove the replica: replica ids below next must not come back.
-func (r *replica) destroy(next uint64) {
-	if r.doomed == 0 {
-		r.failProposals()
-		r.failReads()
-	}
-	r.doomed = max(r.doomed, next)
-	r.c.mark(r)
-}
-
-// maybeDestroy removes a doomed replica once nothing of it is on the way to the disk: one batch (I3).
-func (r *replica) maybeDestroy() {
-	if r.gone || r.doomed == 0 || r.logInFlight > 0 || r.applyInFlight > 0 || r.preparing || r.installing {
-		return
-	}
-	if r.snapshot != nil {
-		r.c.eff.Dropped = append(r.c.eff.Dropped, r.snapshot.id)
-		r.snapshot = nil
-	}
-	b := &r.c.eff.Apply.Batch
-	if d := r.state.Desc; d != nil {
-		lower, upper := keys.DataSpan(d.Start, d.End)
-		b.DeleteRange(lower, upper)
-	}
-	lower, upper := keys.LocalSpan(r.id)
-	b.DeleteRange(lower, upper)
-	if err := setProto(b, keys.Local(r.id, keys.KindTombstone), &internalpb.Tombstone{NextReplicaId: r.doomed}); err != nil {
-		r.c.fail(err)
-		return
-	}
-	r.applyInFlight++
-	r.c.leaving[r.id] = true
-	r.c.applyAcks = append(r.c.applyAcks, applyAck{r: r, removed: true})
-	r.c.queueBytes -= r.queueBytes
-	r.queueBytes = 0
-	r.c.drop(r)
-}
-
 // publish says what changed, as of what the engine holds.
 func (r *replica) publish() {
 	if !r.statusDirty {
@@ -449,7 +417,8 @@ func (r *replica) maybeTruncate() {
 		all = min(all, p.Match)
 	}
 	to := all
-	if r.log.bytes > r.c.cfg.LogBytesMax || r.log.last-first > r.c.cfg.LogEntriesMax {
+	tooLong := r.log.bytes > r.c.cfg.LogBytesMax || r.log.last+1-first > r.c.cfg.LogEntriesMax
+	if tooLong && applied >= first {
 		to = max(all, first+(applied-first)/2)
 	}
 	if to < first || (to-first < r.c.cfg.TruncateEntries && r.log.bytes <= r.c.cfg.LogBytesMax) {

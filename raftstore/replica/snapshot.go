@@ -105,7 +105,10 @@ func (c *Core) reserve(snapshot uint64, m *internalpb.RaftMessage, s *internalpb
 	case r.snapshot != nil:
 		return "another range snapshot is on its way"
 	case s.AppliedIndex <= r.acked.AppliedIndex:
+		r.answerSnapshot(m)
 		return "the replica is further than the range snapshot"
+	case replicaByID(s.Desc, m.ToReplica) == nil:
+		return "the range snapshot is older than the replica"
 	}
 	start, end := hull(r.state.Desc, s.Desc)
 	if other, ok := c.cfg.Spans.Claim(id, start, end); !ok {
@@ -113,6 +116,21 @@ func (c *Core) reserve(snapshot uint64, m *internalpb.RaftMessage, s *internalpb
 	}
 	r.snapshot = &offer{id: snapshot}
 	return ""
+}
+
+// answerSnapshot has raft, which ignores a range snapshot behind its commit, tell the leader how far this replica is.
+// Else a leader that took it for empty, as the right-hand side of a split is until its left has applied, would offer
+// the same again for ever.
+func (r *replica) answerSnapshot(m *internalpb.RaftMessage) {
+	rm := &raftpb.Message{}
+	if err := gproto.Unmarshal(m.Message, rm); err != nil {
+		return
+	}
+	r.peers[m.FromReplica] = m.FromStore
+	if err := r.node.Step(rm); err != nil {
+		r.c.cfg.Logger.Debugf("range %d: snapshot: %v", r.id, err)
+	}
+	r.c.mark(r)
 }
 
 // hull is the smallest span that covers both descriptors; a may be nil.
@@ -192,24 +210,26 @@ func (r *replica) runHeld() {
 	}
 }
 
-// install emits the one step that replaces the range's data, its state and its log (I3).
+// install emits the one step that replaces the range's data, its state and its log (I3). The hard state is the one that
+// came with the range snapshot, not raft's present one: that may have committed entries which wait behind this step.
 func (r *replica) install(m *raftpb.Message) {
 	state := &internalpb.RangeState{}
-	if err := gproto.Unmarshal(m.GetSnapshot().GetData(), state); err != nil || r.snapshot == nil {
-		r.c.fail(fmt.Errorf("range %d: a range snapshot without state: %w", r.id, err))
+	if err := gproto.Unmarshal(m.GetSnapshot().GetData(), state); err != nil {
+		r.c.fail(fmt.Errorf("range %d: the state of a range snapshot: %w", r.id, err))
 		return
 	}
+	invariant(r.snapshot != nil, "range %d: a range snapshot without a reservation", r.id)
+	invariant(m.Term != nil, "range %d: a range snapshot without a hard state", r.id)
 	state.ReplicaId = uint64(r.replicaID)
 	start, end := hull(r.state.Desc, state.Desc)
 	lower, upper := keys.DataSpan(start, end)
 	in := &Install{Snapshot: r.snapshot.id, Range: r.id, ExciseStart: lower, ExciseEnd: upper}
-	hs := r.node.BasicStatus().HardState
 	if err := errors.Join(
 		r.log.reset(&in.Local, state.AppliedIndex, state.AppliedTerm),
 		r.log.append(&in.Local, m.GetEntries()),
 		setProto(&in.Local, keys.Local(r.id, keys.KindApplied), state),
 		setProto(&in.Local, keys.Local(r.id, keys.KindHardState), &internalpb.HardState{
-			Term: hs.GetTerm(), Vote: hs.GetVote(), Commit: max(hs.GetCommit(), state.AppliedIndex),
+			Term: m.GetTerm(), Vote: m.GetVote(), Commit: max(m.GetCommit(), state.AppliedIndex),
 			ReplicaId: uint64(r.replicaID)}),
 	); err != nil {
 		r.c.fail(err)

@@ -103,7 +103,14 @@ func (r *replica) rightPrepared(h Handoff) {
 	if !r.preparing {
 		return
 	}
-	r.preparing, r.preparedFor = false, &h
+	r.preparing = false
+	if r.doomed != 0 { // the split will not be applied here; its right-hand side is let go
+		r.c.eff.Handoffs = append(r.c.eff.Handoffs, Handoff{
+			Kind: HandoffInit, To: h.From, From: r.id, Replica: h.Replica, Skip: true})
+		r.c.mark(r)
+		return
+	}
+	r.preparedFor = &h
 	r.runApplies()
 	r.c.mark(r)
 }
@@ -150,16 +157,20 @@ func (c *Core) tryPrepared(id proto.RangeID) {
 
 // initRight starts the right-hand side of an applied split.
 func (c *Core) initRight(h Handoff) {
+	early := c.early[h.To]
 	delete(c.frozen, h.To)
-	if h.Skip {
-		return
+	delete(c.early, h.To)
+	if !h.Skip {
+		r, err := c.load(h.To, 0)
+		if err != nil {
+			c.fail(fmt.Errorf("start range %d after its split: %w", h.To, err))
+			return
+		}
+		if h.Campaign {
+			r.campaign()
+		}
 	}
-	r, err := c.load(h.To, 0)
-	if err != nil {
-		c.fail(fmt.Errorf("start range %d after its split: %w", h.To, err))
-		return
-	}
-	if h.Campaign {
-		r.campaign()
+	for _, m := range early {
+		c.message(m)
 	}
 }

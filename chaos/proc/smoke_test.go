@@ -1,0 +1,104 @@
+package proc_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vipkv/vipkv/chaos/check"
+	"github.com/vipkv/vipkv/chaos/proc"
+)
+
+// What a run must have seen to count: fewer would mean that nothing was tested.
+const (
+	smokeOps      = 300 // acknowledged
+	smokeWrites   = 100
+	smokeInFault  = 10 // acknowledged while a minority is away
+	checkRegister = 20 * time.Second
+)
+
+// Under load a leader is killed, a node is paused, and all nodes are killed at once; each time the cluster comes back
+// by itself, and what the clients saw is linearizable, dense and complete.
+func TestSmoke(t *testing.T) {
+	ctx := t.Context()
+	c := newCluster(t, proc.Options{Set: []string{"split-bytes=65536"}})
+	cl, err := c.Tenant(ctx, "smoke")
+	must(t, err)
+	before, err := c.Ranges(ctx)
+	must(t, err)
+	load := proc.StartLoad(proc.LoadConfig{Client: cl})
+	defer load.Stop()
+	time.Sleep(3 * time.Second)
+
+	acked := func(what string, minority bool, fault func()) {
+		t.Helper()
+		from := load.Now()
+		fault()
+		n := proc.Count(load.Ops(), from, load.Now())
+		t.Logf("%s: %v", what, n)
+		if minority && n.Acked < smokeInFault {
+			t.Errorf("%s: a majority runs, but only %d writes were acknowledged", what, n.Acked)
+		}
+	}
+	acked("leader killed for 5 s", true, func() {
+		leader := leading(t, c)
+		must(t, c.Kill(leader))
+		time.Sleep(5 * time.Second)
+		must(t, c.Start(leader))
+		must(t, c.WaitHealthy(ctx, 3))
+	})
+	acked("leader paused for 3 s", true, func() {
+		leader := leading(t, c)
+		must(t, c.Pause(leader))
+		time.Sleep(3 * time.Second)
+		must(t, c.Resume(leader))
+		time.Sleep(2 * time.Second)
+		must(t, c.WaitHealthy(ctx, 3))
+	})
+	acked("all killed and started again", false, func() {
+		must(t, c.KillAll())
+		startAll(t, c)
+		must(t, c.WaitHealthy(ctx, 3))
+		time.Sleep(3 * time.Second)
+	})
+
+	load.Stop()
+	must(t, load.Final(within(t, 30*time.Second)))
+	ops := load.Ops()
+	after, err := c.Ranges(ctx)
+	must(t, err)
+	all, elections := proc.Count(ops, 0, 0), proc.Terms(after)-proc.Terms(before)
+	t.Logf("in all: %v; %d elections, %d ranges at the end", all, elections, len(after))
+	if all.OK < smokeOps || all.Acked < smokeWrites || elections < 2 {
+		t.Errorf("too little happened for a verdict: %v, %d elections", all, elections)
+	}
+	if all.Failed > all.OK/10 {
+		t.Errorf("%d operations failed, %d succeeded", all.Failed, all.OK)
+	}
+	if err := check.Registers(ops, checkRegister); err != nil {
+		t.Error(err)
+	}
+	if err := check.Streams(ops); err != nil {
+		t.Error(err)
+	}
+}
+
+// leading is the node that leads most ranges.
+func leading(t *testing.T, c *proc.Cluster) int {
+	t.Helper()
+	ranges, err := c.Ranges(t.Context())
+	must(t, err)
+	n := proc.MostLeaders(ranges)
+	if n == 0 {
+		t.Fatal("no range has a leader")
+	}
+	return n
+}
+
+func startAll(t *testing.T, c *proc.Cluster) {
+	t.Helper()
+	for n := 1; n <= c.Len(); n++ {
+		if !c.Running(n) {
+			must(t, c.Start(n))
+		}
+	}
+}
