@@ -322,4 +322,3 @@ func (r *raftService) Messages(stream internalpb.Raft_MessagesServer) error {
 		r.store.Step(b.Messages)
 	}
 }
-

@@ -133,7 +133,8 @@ func (s *Store) ReceiveSnapshot(stream snapshotStream) error {
 	case <-s.stopped:
 		return ErrStopped
 	}
-	if err := stream.Send(&internalpb.SnapshotResponse{Accepted: true}); err == nil {
+	err = stream.Send(&internalpb.SnapshotResponse{Accepted: true})
+	if err == nil {
 		err = s.receiveTables(stream, b)
 	}
 	if err != nil {

@@ -218,4 +218,3 @@ func settled(t *testing.T) int {
 	})
 	return last
 }
-

@@ -16,7 +16,7 @@ import (
 const (
 	acceptRanges = 30
 	importWithin = 10 * time.Minute
-	repairWithin = 2 * time.Minute
+	repairWithin = 5 * time.Minute
 )
 
 // story is the state that the steps of the acceptance test hand on.

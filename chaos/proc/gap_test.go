@@ -63,7 +63,9 @@ func TestAcceptWriteGap(t *testing.T) {
 		quiet[len(quiet)-1].Round(time.Millisecond))
 }
 
-func median(sorted []time.Duration) time.Duration { return sorted[len(sorted)/2].Round(time.Millisecond) }
+func median(sorted []time.Duration) time.Duration {
+	return sorted[len(sorted)/2].Round(time.Millisecond)
+}
 
 // keyPerRange writes until the tenant has enough ranges, and returns one key of each.
 func keyPerRange(t *testing.T, c *proc.Cluster, cl *client.Client, credential string) (keys [][]byte) {

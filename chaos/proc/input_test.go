@@ -102,7 +102,7 @@ func refusals() []refusal {
 		}, 8, []string{"letter.txt", "choose an empty directory"}},
 		{"a file as directory", true, func(t *testing.T, p *place) map[string]string {
 			return map[string]string{"data": p.file(t, "plain", "dear", 0o600)}
-		}, 1, []string{"not a directory"}},
+		}, 1, []string{"not a directory", "choose another path"}},
 		{"newer format", false, func(t *testing.T, p *place) map[string]string {
 			p.mark(t, "format 1", "format 99")
 			return nil

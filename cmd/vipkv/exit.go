@@ -193,6 +193,10 @@ func explainLocal(err error) (code int, hint string, ok bool) {
 		return exitCorrupt, "remove the node from the cluster and start it again with an empty directory", true
 	case errors.Is(err, engine.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull, "free space, then start again", true
+	case errors.Is(err, syscall.EIO):
+		return exitOther, "the disk fails; replace it, and start with an empty directory: the other nodes have the data", true
+	case errors.Is(err, syscall.ENOTDIR):
+		return exitOther, "a file is where a directory should be; choose another path", true
 	case errors.Is(err, syscall.EADDRINUSE):
 		return exitOther, "another process listens there; choose another address", true
 	case errors.Is(err, os.ErrPermission):

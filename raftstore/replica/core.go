@@ -96,7 +96,6 @@ type Core struct {
 type logAck struct {
 	r         *replica
 	responses []*raftpb.Message
-	install   bool
 }
 
 type applyAck struct {

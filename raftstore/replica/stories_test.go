@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -51,7 +52,7 @@ func (c story) commands() map[string]func() {
 		"transfer": c.transfer, "crash": c.crash, "restart": c.restart, "cut": c.cut, "heal": c.heal, "hold": c.hold,
 		"release": c.release, "catch": c.catch, "let": c.let, "put": c.put, "delete-range": c.deleteRange,
 		"split": c.split, "change": c.change, "read": c.read, "status": c.status, "data": c.data, "log": c.log,
-		"step": c.step,
+		"step": c.step, "lose": c.lose,
 	}
 }
 
@@ -172,6 +173,19 @@ func (c story) crash() {
 }
 
 func (c story) restart() { c.boot(c.store()) }
+
+// lose takes the entries from an index on, and what raft knows of them, off the disk of a store, as a bad disk does.
+func (c story) lose() {
+	s, id, from := c.store(), c.rangeID(), c.num("from", 0)
+	hs := &internalpb.HardState{}
+	_, err := getProto(s.engine, keys.Local(id, keys.KindHardState), hs)
+	s.must(err)
+	hs.Commit = min(hs.Commit, from-1)
+	var b storage.Batch
+	s.must(setProto(&b, keys.Local(id, keys.KindHardState), hs))
+	b.DeleteRange(keys.LogEntry(id, from), keys.LogEntry(id, math.MaxUint64))
+	s.must(s.engine.Commit(&b, true))
+}
 
 func (c story) link() [2]proto.StoreID {
 	return [2]proto.StoreID{proto.StoreID(c.num("from", 0)), proto.StoreID(c.num("to", 0))}
