@@ -1,11 +1,12 @@
-// Package raftstore replicates ranges by Raft on one store: the production shell around the pure cores of package
-// replica.
+// Package raftstore replicates ranges by Raft on one store: the production shell around the pure
+// cores of package replica.
 //
 // # What it is not
 //
-// It decides nothing about Raft, membership, splits or truncation: replica.Core does, and the simulator runs the same
-// Core without this package. It knows no users, tenants, versions or transactions: a command is a batch of engine keys
-// that somebody else has evaluated. It does not place replicas: the placement driver sends it steps.
+// It decides nothing about Raft, membership, splits or truncation: replica.Core does, and the
+// simulator runs the same Core without this package. It knows no users, tenants, versions or
+// transactions: a command is a batch of engine keys that somebody else has evaluated. It does not
+// place replicas: the placement driver sends it steps.
 //
 // # The life of a write
 //
@@ -28,9 +29,10 @@
 //     answered and everything committed before it is applied, dispatch answers the waiter.
 //  3. The caller takes a view with NewView, and checks in it that the range still holds the key: it may have split.
 //
-// A range snapshot: startSend queues it, runSends streams one view's tables (sendSnapshot, exporter). ReceiveSnapshot
-// has the Core accept or refuse the header, writes and checks the tables (receiveTables), and hands them over; the log
-// writer installs them at their place in the order of log steps (install).
+// A range snapshot: startSend queues it, runSends streams one view's tables (sendSnapshot,
+// exporter). ReceiveSnapshot has the Core accept or refuse the header, writes and checks the tables
+// (receiveTables), and hands them over; the log writer installs them at their place in the order of
+// log steps (install).
 //
 // # Invariants
 //
@@ -46,16 +48,18 @@
 //
 // # Goroutines, locks, queues
 //
-// Run owns all goroutines and returns after them: Workers workers, each the only one to touch its Core; one log writer;
-// one applier; one for ticks; one for splits; SendSlots senders of range snapshots. There is none per range.
-// ReceiveSnapshot runs on its caller's. Locks are leaves, never held across I/O: mailbox.mu, queue.mu, waiters.mu,
-// incoming.mu, lockedSpans.mu. A mailbox refuses new work when full (MailboxMax) and always takes answers to the worker's
-// own effects; the log and apply queues hold what the Core's proposal limits and Raft's inflight limits admitted; a full
+// Run owns all goroutines and returns after them: Workers workers, each the only one to touch its
+// Core; one log writer; one applier; one for ticks; one for splits; SendSlots senders of range
+// snapshots. There is none per range. ReceiveSnapshot runs on its caller's. Locks are leaves, never
+// held across I/O: mailbox.mu, queue.mu, waiters.mu, incoming.mu, lockedSpans.mu. A mailbox refuses
+// new work when full (MailboxMax) and always takes answers to the worker's own effects; the log and
+// apply queues hold what the Core's proposal limits and Raft's inflight limits admitted; a full
 // queue of range snapshots to send reports failure, and Raft asks again.
 //
 // # How to test it
 //
-// Package raftstoretest runs clusters on crashable disks behind a network that can be cut. The tests here crash stores
-// at every operation on a file, break disks, tear logs, split, move and replace under load, and check disks and
-// replicas against what was acknowledged. `go test -race ./raftstore/...`; BenchmarkPropose measures.
+// Package raftstoretest runs clusters on crashable disks behind a network that can be cut. The
+// tests here crash stores at every operation on a file, break disks, tear logs, split, move and
+// replace under load, and check disks and replicas against what was acknowledged. `go test -race
+// ./raftstore/...`; BenchmarkPropose measures.
 package raftstore

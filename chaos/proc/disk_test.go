@@ -1,6 +1,7 @@
 package proc_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/proc"
 	"github.com/vipkv/vipkv/kv/client"
+	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 )
 
 const (
@@ -92,7 +94,7 @@ func TestDiskFails(t *testing.T) {
 			startAll(t, c)
 			must(t, c.WaitHealthy(t.Context(), 3))
 			waitCaughtUp(t, c)
-			victim := leading(t, c)
+			victim := leadingLargest(t, c)
 			offset := logSize(t, c.Log(victim))
 			must(t, os.WriteFile(arm(victim), nil, 0o600))
 			l.add(t, 20) // the others carry on
@@ -125,6 +127,18 @@ func TestDiskFails(t *testing.T) {
 			l.verify(t)
 		})
 	}
+}
+
+// leadingLargest is the node that leads the range with most bytes, which is where the ledger is.
+func leadingLargest(t *testing.T, c *proc.Cluster) int {
+	t.Helper()
+	ranges, err := c.Ranges(t.Context())
+	must(t, err)
+	largest := slices.MaxFunc(ranges, func(a, b *vipkvpb.RangeInfo) int { return cmp.Compare(a.Bytes, b.Bytes) })
+	if largest.LeaderStore == 0 {
+		t.Fatalf("range %d has no leader", largest.Id)
+	}
+	return int(largest.LeaderStore)
 }
 
 func logSize(t *testing.T, file string) int64 {

@@ -1,11 +1,13 @@
-// Package sim runs a whole cluster in one goroutine, in virtual time, from one seed: the replica cores of production
-// (raftstore/replica), the in-memory engine with its crashes, a network that loses, doubles, delays and cuts, clients
-// that record what they were told, and a nemesis. A seed replays a run exactly.
+// Package sim runs a whole cluster in one goroutine, in virtual time, from one seed: the replica
+// cores of production (raftstore/replica), the in-memory engine with its crashes, a network that
+// loses, doubles, delays and cuts, clients that record what they were told, and a nemesis. A seed
+// replays a run exactly.
 //
 // # What it is not
 //
-// It is not a mock of the store: what it drives is what vipkv start drives, by the same calls and effects. It does not
-// test goroutines, fsync, gRPC or Pebble; packages engine, raftstore and the process tests do.
+// It is not a mock of the store: what it drives is what vipkv start drives, by the same calls and
+// effects. It does not test goroutines, fsync, gRPC or Pebble; packages engine, raftstore and the
+// process tests do.
 //
 // # The life of a run
 //
@@ -28,16 +30,19 @@
 //
 // # What is checked
 //
-// While it runs, by oracle: one leader a term; replicas identical at the same applied index, as read back from the engine;
-// the log never begins behind the applied index; spans do not overlap; every boot succeeds; no read sees a value of a
-// later epoch; no answer comes twice. At the end: everything is answered, all replicas are where their leader is, stores
-// hold nothing else, sizes add up; registers are linearizable, streams dense, sets complete (chaos/check).
+// While it runs, by oracle: one leader a term; replicas identical at the same applied index, as
+// read back from the engine; the log never begins behind the applied index; spans do not overlap;
+// every boot succeeds; no read sees a value of a later epoch; no answer comes twice. At the end:
+// everything is answered, all replicas are where their leader is, stores hold nothing else, sizes
+// add up; registers are linearizable, streams dense, sets complete (chaos/check).
 //
 // # How to test it
 //
-//	go test ./chaos/sim -run TestSeeds -seeds=200            many seeds; a failure prints how to replay it
+//	go test ./chaos/sim -run TestSeeds -seeds=200            many seeds; a failure prints how to
+//	    replay it
 //	go test ./chaos/sim -run TestSeeds -seed=17 -v           one, with what happens
-//	go test -tags chaos ./chaos/sim -run TestMutants -v      the seeded bugs of proto/fault, each of which must be found
+//	go test -tags chaos ./chaos/sim -run TestMutants -v      the seeded bugs of proto/fault,
+//	    each of which must be found
 //
 // One goroutine owns all.
 package sim

@@ -194,7 +194,8 @@ func explainLocal(err error) (code int, hint string, ok bool) {
 	case errors.Is(err, engine.ErrDiskFull), errors.Is(err, syscall.ENOSPC):
 		return exitDiskFull, "free space, then start again", true
 	case errors.Is(err, syscall.EIO):
-		return exitOther, "the disk fails; replace it, and start with an empty directory: the other nodes have the data", true
+		return exitOther, "the disk fails; replace it and start with an empty directory: " +
+			"the other nodes have the data", true
 	case errors.Is(err, syscall.ENOTDIR):
 		return exitOther, "a file is where a directory should be; choose another path", true
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -65,7 +65,7 @@ func writeFile(t *testing.T, name, content string) string {
 
 func TestUsageErrors(t *testing.T) {
 	off := []string{"start", "--data", "x", "--keyfile", "k"}
-	config := writeFile(t, "bad.yaml", "data: /tmp/x\nkeyfile: /tmp/k\nlissten: 127.0.0.1:1\n")
+	config := writeFile(t, "bad.yaml", "data: x\nkeyfile: k\nlissten: 127.0.0.1:1\n")
 	for name, c := range map[string]struct {
 		args []string
 		says string

@@ -1,13 +1,15 @@
-// Package replica is the replicas of one worker of one store, as a state machine: a Core takes events and hands back
-// Effects. Each replica is one raft.RawNode and what a range needs around it: proposals, applies, splits, membership, log
-// truncation, range snapshots. It is PURE: time enters as Tick, the disk and the network are effects, so the production
-// shell (package raftstore) and the simulator (chaos/sim) run the same code.
+// Package replica is the replicas of one worker of one store, as a state machine: a Core takes
+// events and hands back Effects. Each replica is one raft.RawNode and what a range needs around it:
+// proposals, applies, splits, membership, log truncation, range snapshots. It is PURE: time enters
+// as Tick, the disk and the network are effects, so the production shell (package raftstore) and
+// the simulator (chaos/sim) run the same code.
 //
 // # What it is not
 //
-// It does not evaluate requests, hold latches or keep a view: who proposes a command has done that, and says under which
-// epoch and in which term. It moves no tables of range snapshots, decides on no placement, split key or member, and knows
-// no tenant but the one that a command names. It has no goroutine, lock, timer or log line of its own.
+// It does not evaluate requests, hold latches or keep a view: who proposes a command has done that,
+// and says under which epoch and in which term. It moves no tables of range snapshots, decides on
+// no placement, split key or member, and knows no tenant but the one that a command names. It has
+// no goroutine, lock, timer or log line of its own.
 //
 // # The life of a write
 //
@@ -23,9 +25,9 @@
 //  5. The driver commits the ApplyStep, without a sync, and calls Core.ApplyDone: Outcomes, ReadOutcomes and Statuses
 //     speak of what is in the engine only.
 //
-// A read is Core.Read: a quorum round of its own (or shared with reads that came before the same Ready), and then the
-// moment when that much has been applied. The caller takes its view after the ReadOutcome, and looks at the RangeState in
-// that view for the bounds.
+// A read is Core.Read: a quorum round of its own (or shared with reads that came before the same
+// Ready), and then the moment when that much has been applied. The caller takes its view after the
+// ReadOutcome, and looks at the RangeState in that view for the bounds.
 //
 // # Invariants
 //
@@ -58,12 +60,14 @@
 //
 // # Who owns what
 //
-// A Core and all in it belong to the goroutine that calls it. The Reader is read inside calls (raft.Storage); its failure
-// stops the Core (Effects.Fatal). Spans is shared by the cores of a store; the driver's implementation has the lock.
-// What is handed out in Effects is not touched again, but descriptors are shared and never changed.
+// A Core and all in it belong to the goroutine that calls it. The Reader is read inside calls
+// (raft.Storage); its failure stops the Core (Effects.Fatal). Spans is shared by the cores of a
+// store; the driver's implementation has the lock. What is handed out in Effects is not touched
+// again, but descriptors are shared and never changed.
 //
 // # How to test it
 //
-// Stories in testdata, one claim a file, against the in-memory engine: go test ./raftstore/replica. Runs with faults, from
-// a seed: go test ./chaos/sim. The seeded bugs that those must find are in proto/fault.
+// Stories in testdata, one claim a file, against the in-memory engine: go test ./raftstore/replica.
+// Runs with faults, from a seed: go test ./chaos/sim. The seeded bugs that those must find are in
+// proto/fault.
 package replica

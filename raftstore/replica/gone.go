@@ -8,11 +8,13 @@ import (
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
-// askAfter election timeouts without a leader a replica asks whether it is still a member, and again after as many.
+// askAfter election timeouts without a leader a replica asks whether it is still a member, and
+// again after as many.
 const askAfter = 5
 
-// askWhetherGone writes to all replicas that this one knows, without a message of raft: one that was removed while it was
-// away hears from nobody, and if it is a learner raft has nothing to say either.
+// askWhetherGone writes to all replicas that this one knows, without a message of raft: one that
+// was removed while it was away hears from nobody, and if it is a learner raft has nothing to say
+// either.
 func (r *replica) askWhetherGone() {
 	ask := func(replicaID, store uint64) {
 		if replicaID == uint64(r.replicaID) {
@@ -37,8 +39,8 @@ func (r *replica) askWhetherGone() {
 	}
 }
 
-// tellGone answers a replica that the descriptor does not know any more. What has been applied was committed, so the
-// answer is final.
+// tellGone answers a replica that the descriptor does not know any more. What has been applied was
+// committed, so the answer is final.
 func (r *replica) tellGone(m *internalpb.RaftMessage) bool {
 	d := r.acked.Desc
 	if d == nil || m.FromReplica >= d.NextReplicaId || replicaByID(d, m.FromReplica) != nil ||
@@ -63,7 +65,8 @@ func (r *replica) destroy(next uint64) {
 	r.c.mark(r)
 }
 
-// maybeDestroy removes a doomed replica once nothing of it is on the way to the disk: one batch (I3).
+// maybeDestroy removes a doomed replica once nothing of it is on the way to the disk: one batch
+// (I3).
 func (r *replica) maybeDestroy() {
 	if r.gone || r.doomed == 0 || r.logInFlight > 0 || r.applyInFlight > 0 || r.preparing || r.installing {
 		return
@@ -79,7 +82,8 @@ func (r *replica) maybeDestroy() {
 	}
 	lower, upper := keys.LocalSpan(r.id)
 	b.DeleteRange(lower, upper)
-	if err := setProto(b, keys.Local(r.id, keys.KindTombstone), &internalpb.Tombstone{NextReplicaId: r.doomed}); err != nil {
+	tombstone := &internalpb.Tombstone{NextReplicaId: r.doomed}
+	if err := setProto(b, keys.Local(r.id, keys.KindTombstone), tombstone); err != nil {
 		r.c.fail(err)
 		return
 	}

@@ -39,13 +39,15 @@ func cloneDescriptor(d *internalpb.Descriptor) *internalpb.Descriptor {
 	return gproto.Clone(d).(*internalpb.Descriptor)
 }
 
-// Change computes what one step of membership makes of a descriptor, and the change for raft: learners first, then
-// voters through a joint configuration, learners out last, so that the range tolerates as many faults all along.
+// Change computes what one step of membership makes of a descriptor, and the change for raft:
+// learners first, then voters through a joint configuration, learners out last, so that the range
+// tolerates as many faults all along.
 //
-// A voter that goes is a learner when the joint configuration is left, and is removed as such by a step of its own. Were
-// it gone at once, a voter that has the entry which leaves, but not yet its commit, could need the vote of the one that
-// is gone, and hold more of the log than those that do not: nobody could be elected for ever. Whoever has the entry
-// that removes the learner has, in the same write, the commit of the entry before (I4).
+// A voter that goes is a learner when the joint configuration is left, and is removed as such by a
+// step of its own. Were it gone at once, a voter that has the entry which leaves, but not yet its
+// commit, could need the vote of the one that is gone, and hold more of the log than those that do
+// not: nobody could be elected for ever. Whoever has the entry that removes the learner has, in the
+// same write, the commit of the entry before (I4).
 func Change(d *internalpb.Descriptor, step *internalpb.ChangeReplicasStep) (
 	after *internalpb.Descriptor, cc *raftpb.ConfChangeV2, err error) {
 	after = cloneDescriptor(d)
@@ -103,7 +105,9 @@ func removeLearner(after *internalpb.Descriptor, id uint64, cc *raftpb.ConfChang
 	return nil
 }
 
-func enterJoint(after *internalpb.Descriptor, step *internalpb.JointStep, cc *raftpb.ConfChangeV2) error {
+func enterJoint(
+	after *internalpb.Descriptor, step *internalpb.JointStep, cc *raftpb.ConfChangeV2,
+) error {
 	cc.Transition = raftpb.ConfChangeTransitionJointExplicit.Enum()
 	for _, id := range step.PromoteReplicas {
 		p := replicaByID(after, id)
@@ -137,7 +141,8 @@ func addChange(cc *raftpb.ConfChangeV2, t raftpb.ConfChangeType, id uint64) {
 	cc.Changes = append(cc.Changes, &raftpb.ConfChangeSingle{Type: t.Enum(), NodeId: &id})
 }
 
-// confState derives raft's configuration from a descriptor, the only place where membership is kept.
+// confState derives raft's configuration from a descriptor, the only place where membership is
+// kept.
 func confState(d *internalpb.Descriptor) *raftpb.ConfState {
 	cs := &raftpb.ConfState{}
 	for _, p := range d.GetReplicas() {

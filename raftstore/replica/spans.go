@@ -8,8 +8,8 @@ import (
 	"github.com/vipkv/vipkv/proto"
 )
 
-// SpanTable implements Spans. It is not safe for concurrent use. Its calls cost as much as the spans that they meet, and
-// the logarithm of the number of ranges.
+// SpanTable implements Spans. It is not safe for concurrent use. Its calls cost as much as the
+// spans that they meet, and the logarithm of the number of ranges.
 type SpanTable struct {
 	held    map[proto.RangeID]span
 	byStart *btree.BTreeG[heldSpan] // of held, whose spans do not overlap
@@ -68,8 +68,8 @@ func (t *SpanTable) Remove(id proto.RangeID) {
 	delete(t.claimed, id)
 }
 
-// Claim implements Spans. Of several conflicts it reports the first in the order of keys, or the smallest id of those
-// that are claimed.
+// Claim implements Spans. Of several conflicts it reports the first in the order of keys, or the
+// smallest id of those that are claimed.
 func (t *SpanTable) Claim(id proto.RangeID, start, end []byte) (proto.RangeID, bool) {
 	want := span{start, end}
 	if other := t.holder(id, want); other != 0 {

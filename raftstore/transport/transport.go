@@ -1,6 +1,3 @@
-// Package transport moves raft's messages and range snapshots between stores over gRPC. It is a network: messages may
-// be dropped, and those of one pair of stores arrive in order while their stream lives. Each peer has one goroutine, which
-// Run owns, and one bounded queue; what finds no room is dropped. It knows no addresses: Dial does.
 package transport
 
 import (
