@@ -118,7 +118,7 @@ func TestLeaderIsCutOff(t *testing.T) {
 	c.CheckReplicas()
 }
 
-// Messages are lost at random places: everything goes on.
+// Leadership goes round by request, under load.
 func TestLeadershipTransfer(t *testing.T) {
 	c := three(t, raftstoretest.Options{})
 	ws := writers(2, 64)
@@ -137,4 +137,35 @@ func TestLeadershipTransfer(t *testing.T) {
 	stop()
 	c.CheckAcked(ws...)
 	c.CheckReplicas()
+}
+
+// Stores that stop in the middle of everything leave no goroutine behind, and answer all who wait.
+func TestStopLeavesNothing(t *testing.T) {
+	before := settled(t)
+	for range 3 {
+		t.Run("cluster", func(t *testing.T) {
+			c := three(t, raftstoretest.Options{Config: cutLog})
+			ws := writers(4, 5000)
+			stop := c.Load(ws...)
+			waitWrites(c, 10, ws...)
+			fallBehind(c, 3)
+			for _, n := range c.Nodes() {
+				s := n.Store()
+				if err := n.Stop(); err != nil {
+					t.Fatalf("store %d: %v", n.ID, err)
+				}
+				ctx := context.Background()
+				if err := s.Confirm(ctx, userRange, 1); err == nil {
+					t.Fatal("a store that has stopped confirmed a read")
+				}
+				if err := raftstoretest.Put(ctx, s, userRange, raftstoretest.Key("k"), nil); err == nil {
+					t.Fatal("a store that has stopped acknowledged a write")
+				}
+			}
+			stop()
+		})
+	}
+	if after := settled(t); after > before+2 {
+		t.Fatalf("%d goroutines before, %d after", before, after)
+	}
 }

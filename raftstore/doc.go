@@ -25,8 +25,8 @@
 // # The life of a read
 //
 //  1. Begin, as above.
-//  2. Confirm posts Core.Read. Reads that come together share one round of heartbeats to a quorum (ReadIndex); when it is
-//     answered and everything committed before it is applied, dispatch answers the waiter.
+//  2. Confirm posts Core.Read. Reads that come together share one round of heartbeats to a quorum (ReadIndex); when it
+//     is answered and everything committed before it is applied, dispatch answers the waiter.
 //  3. The caller takes a view with NewView, and checks in it that the range still holds the key: it may have split.
 //
 // A range snapshot: startSend queues it, runSends streams one view's tables (sendSnapshot,

@@ -53,7 +53,8 @@ func TestDiskFails(t *testing.T) {
 				c.Wait("the store has failed", func() bool { return len(n.Fatal()) > 0 })
 				stop()
 				for range 3 {
-					if err := raftstoretest.Put(context.Background(), s, userRange, raftstoretest.Key("late"), []byte("x")); err == nil {
+					late := raftstoretest.Key("late")
+					if err := raftstoretest.Put(context.Background(), s, userRange, late, []byte("x")); err == nil {
 						t.Fatal("a store that has failed acknowledged a write")
 					}
 				}

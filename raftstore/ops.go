@@ -88,7 +88,8 @@ func (s *Store) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.C
 }
 
 // propose posts a proposal and waits for its outcome. Leadership lost, a full queue or the end of the store resolve it.
-func (s *Store) propose(ctx context.Context, id proto.RangeID, post func(*replica.Core, uint64)) (*replica.Outcome, error) {
+func (s *Store) propose(ctx context.Context, id proto.RangeID,
+	post func(*replica.Core, uint64)) (*replica.Outcome, error) {
 	select {
 	case <-s.stopped:
 		return nil, notLeader(id, 0)

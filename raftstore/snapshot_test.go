@@ -20,7 +20,7 @@ func cutLog(cfg *raftstore.Config) {
 }
 
 // fallBehind cuts a store off until the leader's log does not reach back to where it is, and mends the network.
-func fallBehind(c *raftstoretest.Cluster, id proto.StoreID, ws ...*raftstoretest.Writer) (behind uint64) {
+func fallBehind(c *raftstoretest.Cluster, id proto.StoreID) (behind uint64) {
 	c.T.Helper()
 	c.Net.Isolate(id, true)
 	before, _ := c.Node(id).Store().Status(userRange)
@@ -44,7 +44,7 @@ func TestFollowerFarBehind(t *testing.T) {
 		defer stop()
 		for range 3 {
 			waitWrites(c, 5, ws...)
-			behind := fallBehind(c, 3, ws...)
+			behind := fallBehind(c, 3)
 			c.Wait("store 3 has caught up", func() bool {
 				st, ok := c.Node(3).Store().Status(userRange)
 				return ok && st.Applied > behind+20

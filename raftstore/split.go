@@ -77,7 +77,8 @@ func (s *Store) tooLarge(refused map[proto.RangeID]uint64) (ids []proto.RangeID)
 }
 
 // Split splits a range that this store leads at key, or in the middle when key is empty.
-func (s *Store) Split(ctx context.Context, id proto.RangeID, key []byte) (left, right *internalpb.Descriptor, err error) {
+func (s *Store) Split(ctx context.Context, id proto.RangeID,
+	key []byte) (left, right *internalpb.Descriptor, err error) {
 	if id == proto.SystemRange {
 		return nil, nil, errors.New("the system range is never split")
 	}

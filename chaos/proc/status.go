@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/vipkv/vipkv/kv/client"
@@ -91,9 +92,26 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	return &Status{s}, nil
 }
 
-// WaitHealthy waits until so many nodes are live and all ranges have a leader and all their replicas.
+// WaitHealthy waits until so many nodes are live, all that run listen, and all ranges have a leader and all their
+// replicas. What the cluster says may be as old as a node's last report: of a node that was away for less than that it
+// may say what was before.
 func (c *Cluster) WaitHealthy(ctx context.Context, live int) error {
-	return c.wait(ctx, "the cluster becomes healthy", func(s *Status) string { return s.missing(live) })
+	return c.wait(ctx, "the cluster becomes healthy", func(s *Status) string {
+		if m := s.missing(live); m != "" {
+			return m
+		}
+		for n := range c.nodes {
+			if c.Running(n+1) && !listens(c.Endpoint(n+1)) {
+				return fmt.Sprintf("node %d does not listen", n+1)
+			}
+		}
+		return ""
+	})
+}
+
+func listens(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	return err == nil && conn.Close() == nil
 }
 
 // wait asks for the status until missing says that nothing is missing.

@@ -36,6 +36,7 @@ func faultClasses() []faultClass {
 		{"loss", 1, (*nemesis).loss},
 		{"log-stall", 2, (*nemesis).logStall},
 		{"apply-stall", 3, (*nemesis).applyStall},
+		{"lag", 4, (*nemesis).lag},
 		{"transfer", 4, (*nemesis).transfer},
 		{"ping-pong", 6, (*nemesis).pingPong},
 		{"split", 4, (*nemesis).split},
@@ -258,6 +259,21 @@ func (n *nemesis) applyStall() {
 			}
 		})
 	}
+}
+
+// lag lets a follower fall behind with applies that wait: a range snapshot has to wait for them too.
+func (n *nemesis) lag() {
+	l, ok := n.leader()
+	if !ok {
+		return
+	}
+	s := n.c.store(n.other(l))
+	d := between(n.r, 300*ms, 2*sec)
+	n.c.k.after(between(n.r, 0, 200*ms), 0, "lag", func() {
+		s.applyStall = n.c.k.now + d + between(n.r, 0, 3*sec)
+	})
+	n.c.net.link(int(l.store.id), int(s.id)).cut++
+	n.later(d, func() { n.c.net.link(int(l.store.id), int(s.id)).cut-- })
 }
 
 func (n *nemesis) transfer() {

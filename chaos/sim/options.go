@@ -83,7 +83,7 @@ func drawLimits(r *rand.Rand, o *Options) {
 	o.CacheBytes = []int{0, 512, d.CacheBytesMax}[r.IntN(3)]
 	o.QueueCount = []int{3, d.QueueCountMax, d.QueueCountMax}[r.IntN(3)]
 	o.TruncateEntries = uint64(between(r, 4, 64))
-	o.LogEntries = o.TruncateEntries + uint64(between(r, 8, 200))
+	o.LogEntries = o.TruncateEntries + uint64(between(r, 4, []int64{16, 60, 200}[r.IntN(3)]))
 }
 
 func (o *Options) coreConfig() replica.Config {

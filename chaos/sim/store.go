@@ -185,7 +185,11 @@ func (s *store) dispatch(c *core, e *replica.Effects) {
 	}
 	for _, h := range e.Handoffs {
 		s.c.nemesis.moment(s)
-		s.after(between(s.r, 0, 300*us), "handoff", func() { s.with(h.To, func(c *replica.Core) { c.Handoff(h) }) })
+		d := between(s.r, 0, 300*us)
+		if s.r.IntN(20) == 0 { // the other core is busy
+			d = between(s.r, 0, 2*sec)
+		}
+		s.after(d, "handoff", func() { s.with(h.To, func(c *replica.Core) { c.Handoff(h) }) })
 	}
 	for i := range e.Outcomes {
 		s.front.outcome(&e.Outcomes[i])

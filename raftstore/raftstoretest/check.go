@@ -333,7 +333,8 @@ func hashSpan(r storage.Reader, s *internalpb.RangeState) (sum uint64, err error
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%x %x %v %v %v %d %d\n", d.Start, d.End, d.Epoch, len(d.Replicas), s.AppliedTerm, s.Bytes, s.ApplyVersion)
+	fmt.Fprintf(h, "%x %x %v %v %v %d %d\n",
+		d.Start, d.End, d.Epoch, len(d.Replicas), s.AppliedTerm, s.Bytes, s.ApplyVersion)
 	for ok := it.SeekGE(lower); ok; ok = it.Next() {
 		k, v := it.Item()
 		fmt.Fprintf(h, "%d %x %d %x\n", len(k), k, len(v), v)
