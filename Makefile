@@ -2,10 +2,9 @@
 DATA ?= ./.vipkv
 NODES ?= 3
 SEEDS ?= 200
-SIM_SEEDS_SHORT ?= 40
 TEST_TIMEOUT ?= 15m
 MESSAGES ?=
-ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -data=$(MESSAGES)
+ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -rounds=10 -trials=9 -data=$(MESSAGES)
 SMOKE ?= go test ./chaos/proc -run Smoke -count=1 -v -timeout=10m
 BENCH ?= bin/vipkv bench put --callers 1,64,256
 PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
@@ -26,7 +25,7 @@ build: ## build bin/vipkv
 run: build ## start a three-node cluster on this machine (DATA=./.vipkv, NODES=3); Ctrl-C stops it
 	bin/vipkv demo --nodes $(NODES) --data $(DATA)
 
-test: lint unit race sim-short mutants nullcipher no-faults chaos-smoke ## all that must be green before a change goes in
+test: lint unit race sim mutants nullcipher no-faults processes ## all that must be green before a change goes in
 
 unit: ## the tests of all packages, but for those that run processes for minutes (chaos-smoke, accept)
 	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /chaos/proc$$)
@@ -37,11 +36,8 @@ race: ## the tests of the packages that have goroutines, with the race detector
 sim: ## simulate a cluster from SEEDS=200 seeds, one process a core
 	./tools/sim.sh $(SEEDS)
 
-sim-short: ## the same with few seeds
-	./tools/sim.sh $(SIM_SEEDS_SHORT)
-
 mutants: ## show that the tests turn red when a rule is broken on purpose
-	go test -tags chaos ./chaos/sim ./raftstore/... -run Mutant -count=1 -timeout=$(TEST_TIMEOUT)
+	go test -tags chaos ./chaos/sim ./raftstore -run Mutant -count=1 -v -timeout=$(TEST_TIMEOUT)
 
 nullcipher: ## show that the search for plaintext finds it in a build that does not encrypt
 	go test -tags nullcipher ./encryption ./kv/node -run 'Null|Canar' -count=1

@@ -41,6 +41,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	enableMutant()
 	if role, dir, ok := strings.Cut(os.Getenv(childVar), ":"); ok {
 		if err := playStore(role, dir); err != nil {
 			fmt.Fprintln(os.Stderr, role, err)

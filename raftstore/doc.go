@@ -11,23 +11,26 @@
 // # The life of a write
 //
 //  1. Begin returns the descriptor and the term under which the caller evaluates its command.
-//  2. Propose registers a waiter and posts the command to the mailbox of the worker that owns the range (mailbox.offer;
-//     a full one refuses at once). The worker takes all that has come (worker.run), and Core.Propose checks leadership,
-//     term, epoch and queues.
-//  3. Core.Ready returns the effects, worker.dispatch hands them on: appends to followers go to the Transport at once,
-//     in parallel with the store's own log write.
-//  4. runLog gathers the steps of all ranges into one batch with one sync (writeLog), sends what was to be sent after
-//     it, the followers' acknowledgements above all, and posts LogDone.
-//  5. When a quorum has it, the next Ready holds the apply batch. runApply commits it without a sync (it is in the
-//     log) and posts ApplyDone.
-//  6. The Core answers with an Outcome, dispatch gives it to the waiter (answerProposal), Propose returns.
+//  2. Propose registers a waiter and posts the command to the mailbox of the worker that owns the
+//     range (mailbox.offer; a full one refuses at once). The worker takes all that has come
+//     (worker.run), and Core.Propose checks leadership, term, epoch and queues.
+//  3. Core.Ready returns the effects, worker.dispatch hands them on: appends to followers go to the
+//     Transport at once, in parallel with the store's own log write.
+//  4. runLog gathers the steps of all ranges into one batch with one sync (writeLog), sends what
+//     was to be sent after it, the followers' acknowledgements above all, and posts LogDone.
+//  5. When a quorum has it, the next Ready holds the apply batch. runApply commits it without a
+//     sync (it is in the log) and posts ApplyDone.
+//  6. The Core answers with an Outcome, dispatch gives it to the waiter (answerProposal), Propose
+//     returns.
 //
 // # The life of a read
 //
 //  1. Begin, as above.
-//  2. Confirm posts Core.Read. Reads that come together share one round of heartbeats to a quorum (ReadIndex); when it
-//     is answered and everything committed before it is applied, dispatch answers the waiter.
-//  3. The caller takes a view with NewView, and checks in it that the range still holds the key: it may have split.
+//  2. Confirm posts Core.Read. Reads that come together share one round of heartbeats to a quorum
+//     (ReadIndex); when it is answered and everything committed before it is applied, dispatch
+//     answers the waiter.
+//  3. The caller takes a view with NewView, and checks in it that the range still holds the key: it
+//     may have split.
 //
 // A range snapshot: startSend queues it, runSends streams one view's tables (sendSnapshot,
 // exporter). ReceiveSnapshot has the Core accept or refuse the header, writes and checks the tables
@@ -38,12 +41,14 @@
 //
 // I1 to I4 of the design are kept by Core's order of effects; the shell keeps that order:
 //
-//   - S1. Log steps of one worker are carried out in the order of Ready, and what is behind a step (After, LogDone) is
-//     sent only when it is durable. Nothing is written behind an install that did not happen.
+//   - S1. Log steps of one worker are carried out in the order of Ready, and what is behind a step
+//     (After, LogDone) is sent only when it is durable. Nothing is written behind an install that
+//     did not happen.
 //   - S2. Apply batches are committed in the order of Ready.
-//   - S3. After the first error nothing is acknowledged: fail stops the store, waiters get an AmbiguousError or a
-//     NotLeaderError, and Run returns the error. OnFatal is called once.
-//   - S4. A status is published before the answers that go with it, and is never ahead of the engine.
+//   - S3. After the first error nothing is acknowledged: fail stops the store, waiters get an
+//     AmbiguousError or a NotLeaderError, and Run returns the error. OnFatal is called once.
+//   - S4. A status is published before the answers that go with it, and is never ahead of the
+//     engine.
 //   - S5. Every waiter is answered, or sees its context or the store end.
 //
 // # Goroutines, locks, queues

@@ -11,21 +11,28 @@
 //
 // # The life of a run
 //
-//  1. DrawOptions draws everything that is fixed for a run: stores, latencies, limits at their extremes, which faults.
-//  2. cluster.bootstrap makes a range with one replica; placement grows it to three and keeps it so.
-//  3. kernel.runUntil lets events happen. store.pump asks a core for its effects, store.runLog and runApply carry them
-//     out after the disk's latency, network.send encodes and delivers, front evaluates what clients ask.
-//  4. nemesis crashes, pauses, cuts, stalls, moves, splits and hands leadership about until Options.Duration.
-//  5. The liveness phase: everything is mended, and within healMax the cluster must come to rest (oracle.converged).
-//  6. finalReads reads all back through a client, oracle.final compares all replicas, judge checks the history.
+//  1. DrawOptions draws everything that is fixed for a run: stores, latencies, limits at their
+//     extremes, which faults.
+//  2. cluster.bootstrap makes a range with one replica; placement grows it to three and keeps it
+//     so.
+//  3. kernel.runUntil lets events happen. store.pump asks a core for its effects, store.runLog and
+//     runApply carry them out after the disk's latency, network.send encodes and delivers, front
+//     evaluates what clients ask.
+//  4. nemesis crashes, pauses, cuts, stalls, moves, splits and hands leadership about until
+//     Options.Duration.
+//  5. The liveness phase: everything is mended, and within healMax the cluster must come to rest
+//     (oracle.converged).
+//  6. finalReads reads all back through a client, oracle.final compares all replicas, judge checks
+//     the history.
 //
 // # Invariants
 //
-//   - I1. Nothing in a run depends on anything but its options and crypto/rand, which the test seeds: no map order, no
-//     clock. Each concern draws from its own stream of random numbers (kernel.rng).
+//   - I1. Nothing in a run depends on anything but its options and crypto/rand, which the test
+//     seeds: no map order, no clock. Each concern draws from its own stream of random numbers
+//     (kernel.rng).
 //   - I2. An event of a process never happens after its crash (store.after).
-//   - I3. A write whose outcome is not known stays unknown; a client tries again only after a definite refusal, and then
-//     it is evaluated anew.
+//   - I3. A write whose outcome is not known stays unknown; a client tries again only after a
+//     definite refusal, and then it is evaluated anew.
 //   - I4. Values are unique and appends read what they write, so nothing can happen twice unseen.
 //
 // # What is checked

@@ -187,9 +187,10 @@ func pad4(b []byte) []byte {
 	return append(append([]byte(nil), b...), 0, 0, 0, 0)
 }
 
-// applyTruncate cuts the log up to what an earlier batch has applied (I2), whatever the command says.
+// applyTruncate cuts the log up to what an earlier batch has applied (I2), whatever the command says, and no further than
+// raft knows of: it reads behind its own applied index, which is told in larger steps when a split was among them.
 func (r *replica) applyTruncate(t *internalpb.TruncateCommand) {
-	to := min(t.Index, r.acked.AppliedIndex)
+	to := min(t.Index, r.acked.AppliedIndex, r.node.BasicStatus().Applied)
 	if fault.On(fault.TruncatePastApplied) {
 		to = r.log.last
 	}

@@ -1,0 +1,5 @@
+//go:build !chaos
+
+package raftstore_test
+
+func enableMutant() {}
