@@ -47,6 +47,9 @@ no-faults: build ## show that the binary holds no fault point, and that a build 
 	go tool nm bin/vipkv-chaos | grep vipkv/proto/fault >/dev/null
 	! go tool nm bin/vipkv | grep vipkv/proto/fault
 
+processes: ## the tests on real processes: faults, bad input, a short acceptance run
+	go test ./chaos/proc -count=1 -timeout=30m
+
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
