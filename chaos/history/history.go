@@ -30,28 +30,59 @@ const (
 	Stream Kind = "stream" // stream: List is the ids of all records, in order of sequence numbers from 1
 	Add    Kind = "add"    // set: Arg is the element
 	Set    Kind = "set"    // set: List is all elements
+	Incr   Kind = "incr"   // counter: Arg is the addend, decimal; Result is the sum after it
+	Count  Kind = "count"  // counter: Result is the sum, decimal
+	Txn    Kind = "txn"    // Txn is what it read and wrote, at one moment
 )
+
+// Part is what a transaction does to one key.
+type Part string
+
+// The parts of transactions.
+const (
+	PartRead   Part = "r"      // Result is what it saw, List its elements when the key is appended to
+	PartWrite  Part = "w"      // Value is the new value
+	PartAppend Part = "append" // Value is added to the end of the key's list
+	PartIncr   Part = "incr"   // Value is the addend, decimal; Result is the sum after it
+)
+
+// Mop is one step of a transaction.
+type Mop struct {
+	Part    Part     `json:"f"`
+	Key     string   `json:"key"`
+	Value   string   `json:"value,omitempty"`
+	Result  string   `json:"result,omitempty"`
+	List    []string `json:"list,omitempty"`
+	Version uint64   `json:"version,omitempty"` // of what it saw of the key before; 0: nothing
+}
 
 // Op is one operation of one client.
 type Op struct {
 	Client   int      `json:"client"`
+	Workload string   `json:"workload,omitempty"` // whose operation it is
+	Tenant   string   `json:"tenant,omitempty"`   // in whose space it was asked; empty: there is one
 	Kind     Kind     `json:"op"`
 	Key      string   `json:"key"`
 	Arg      string   `json:"arg,omitempty"`
 	Expect   string   `json:"expect,omitempty"`
 	Result   string   `json:"result,omitempty"`
 	List     []string `json:"list,omitempty"`
-	Invoke   int64    `json:"invoke_ns"`
-	Return   int64    `json:"return_ns"` // of info: when the client gave up
-	Type     Type     `json:"type"`
-	Endpoint string   `json:"endpoint,omitempty"`
-	Err      string   `json:"err,omitempty"`
+	Txn      []Mop    `json:"txn,omitempty"`
+	// Version is a commit timestamp: of a write, its own; of a read, that of the value it saw. 0: not known, or nothing.
+	Version uint64 `json:"version,omitempty"`
+	// At is the timestamp at which a read of several keys took place. 0: it has none.
+	At       uint64 `json:"at,omitempty"`
+	Invoke   int64  `json:"invoke_ns"`
+	Return   int64  `json:"return_ns"` // of info: when the client gave up
+	Type     Type   `json:"type"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Err      string `json:"err,omitempty"`
 }
 
 // Validate checks what every history must hold.
 func (o *Op) Validate() error {
 	switch o.Kind {
-	case Read, Write, CAS, Append, Stream, Add, Set:
+	case Read, Write, CAS, Append, Stream, Add, Set, Incr, Count, Txn:
 	default:
 		return fmt.Errorf("unknown op %q", o.Kind)
 	}
@@ -59,6 +90,13 @@ func (o *Op) Validate() error {
 	case OK, Fail, Info:
 	default:
 		return fmt.Errorf("unknown type %q", o.Type)
+	}
+	for i := range o.Txn {
+		switch o.Txn[i].Part {
+		case PartRead, PartWrite, PartAppend, PartIncr:
+		default:
+			return fmt.Errorf("unknown part of a transaction %q", o.Txn[i].Part)
+		}
 	}
 	if o.Return < o.Invoke {
 		return fmt.Errorf("client %d: an operation returns at %d, before it is invoked at %d", o.Client, o.Return, o.Invoke)

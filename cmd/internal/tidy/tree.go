@@ -67,7 +67,7 @@ func Load(root string) (*Tree, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || rel == ".git" { // in a linked work tree it is a file
 			return nil
 		}
 		text, err := os.ReadFile(name)

@@ -1,0 +1,37 @@
+package check
+
+import "github.com/vipkv/vipkv/chaos/history"
+
+// Outcome is what a checker concludes.
+type Outcome string
+
+// The outcomes. Only Pass is green.
+const (
+	Pass      Outcome = "pass"
+	Fail      Outcome = "fail"      // a promise is broken; Anomalies say how
+	Undecided Outcome = "undecided" // the search was given up
+	Void      Outcome = "void"      // too little happened for a verdict
+)
+
+// Verdict is what one checker says of one workload's operations.
+type Verdict struct {
+	Checker   string    `json:"checker"`
+	Workload  string    `json:"workload,omitempty"`
+	Outcome   Outcome   `json:"outcome"`
+	Reason    string    `json:"reason,omitempty"` // in words, when it is not a pass
+	Ops       int       `json:"ops"`              // that it looked at
+	Anomalies []Anomaly `json:"anomalies,omitempty"`
+}
+
+// Anomaly is one broken promise with the fewest operations that show it.
+type Anomaly struct {
+	Name string       `json:"name"` // "lost-write", "stale-read", "G1c", ...
+	Text string       `json:"text"` // the story in words, one sentence an operation
+	Ops  []history.Op `json:"ops,omitempty"`
+}
+
+// Checker judges the operations of one workload. It changes nothing in ops.
+type Checker interface {
+	Name() string
+	Check(ops []history.Op) Verdict
+}
