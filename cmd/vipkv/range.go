@@ -44,7 +44,8 @@ func newRange(a *app) *cobra.Command {
 		},
 	}
 	list.Flags().IntVar(&limit, "limit", 1000, "at most so many; 0: all")
-	return newGroup("range", "Show ranges (needs the admin credential)", list)
+	return newGroup("range", "Show and change ranges (needs the admin credential)",
+		list, newRangeTransfer(a), newRangeSplit(a))
 }
 
 func (a *app) printRanges(ranges []*vipkvpb.RangeInfo) error {

@@ -100,3 +100,27 @@ func (a *Admin) Status(ctx context.Context) (*vipkvpb.StatusResponse, error) {
 		}})
 	return res, err
 }
+
+// TransferLeader hands a range's leadership to its voter on a store. The placement driver may hand it on at any time.
+func (a *Admin) TransferLeader(ctx context.Context, rangeID, store uint64) error {
+	req := &vipkvpb.TransferLeaderRequest{RangeId: rangeID, StoreId: store}
+	return a.c.do(ctx, call{name: "transfer leader", writes: true,
+		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error {
+			_, err := vipkvpb.NewAdminClient(conn).TransferLeader(ctx, req, opts...)
+			return err
+		}})
+}
+
+// SplitRange splits the range that holds key, a key as ListRanges shows them, and returns the key at which it was
+// split: key itself or one soon after it. It fails with the status code FailedPrecondition where no range may be
+// split. Calling it again is harmless.
+func (a *Admin) SplitRange(ctx context.Context, key []byte) ([]byte, error) {
+	var res *vipkvpb.SplitRangeResponse
+	req := &vipkvpb.SplitRangeRequest{Key: key}
+	err := a.c.do(ctx, call{name: "split range", writes: true,
+		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+			res, err = vipkvpb.NewAdminClient(conn).SplitRange(ctx, req, opts...)
+			return err
+		}})
+	return res.GetKey(), err
+}

@@ -22,6 +22,7 @@ type Admin struct {
 	vipkvpb.UnimplementedAdminServer
 	Registry *tenant.Registry
 	Cluster  Cluster
+	Steps    RangeSteps
 	Node     uint64 // this node
 	Version  string
 }
@@ -92,7 +93,7 @@ func nodesOf(v *internalpb.ClusterViewResponse) (out []*vipkvpb.Node) {
 		out = append(out, &vipkvpb.Node{Id: s.Node.GetNodeId(), ClientAddress: s.Node.GetClientAddress(),
 			PeerAddress: s.Node.GetPeerAddress(), HttpAddress: s.Node.GetHttpAddress(), Locality: s.Node.GetLocality(),
 			State: s.State, LastHeartbeatMsAgo: s.LastHeartbeatMsAgo, Replicas: s.Replicas, Leaders: s.Leaders,
-			Version: s.Node.GetVersion()})
+			Version: s.Node.GetVersion(), StoreId: s.Store.GetStoreId()})
 	}
 	return out
 }

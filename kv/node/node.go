@@ -208,7 +208,7 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	rc := gateway.DefaultRouterConfig()
-	rc.Ranges = &reach{self: n.id.StoreID, executor: n.executor, peers: n.peers, placement: n.client}
+	rc.Ranges = n.reach()
 	router := gateway.NewRouter(rc)
 	if n.registry, err = tenant.NewRegistry(tenant.RegistryConfig{
 		KV: systemKV{router}, Service: n.keyfile, Pepper: n.keyfile.Pepper()}); err != nil {
@@ -267,8 +267,8 @@ func (n *Node) openGateway(router *gateway.Router) error {
 	n.gateway = gateway.New(gateway.Config{Router: router, Authenticator: auth, Active: n.active, Logger: n.log,
 		Registerer: n.reg, RequestsMax: n.cfg.RequestsMax, DeadlineMax: time.Minute,
 		NowMs: func() int64 { return time.Now().UnixMilli() }})
-	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Node: uint64(n.id.NodeID),
-		Version: n.cfg.Version}
+	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Steps: n.reach(),
+		Node: uint64(n.id.NodeID), Version: n.cfg.Version}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,8 +15,10 @@ import (
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 	"github.com/vipkv/vipkv/raftstore"
 	"github.com/vipkv/vipkv/txn"
+	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
 // raftServer takes what other stores send.
@@ -80,7 +83,7 @@ func (s *rangesServer) step(
 			return nil, err
 		}
 	case *internalpb.AdminRangeRequest_Split:
-		d, _, err := s.store.Split(ctx, id, k.Split.Key)
+		d, err := s.split(ctx, id, k.Split.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +96,39 @@ func (s *rangesServer) step(
 		return nil, status.Error(codes.NotFound, "no replica of the range is here")
 	}
 	return &internalpb.AdminRangeResponse{Desc: st.Descriptor}, nil
+}
+
+// split splits a range at a key that somebody chose, which may lie where no range may be split. The
+// answer is the descriptor of the left-hand side, or, when the range begins at the key already, of
+// the range as it is.
+func (s *rangesServer) split(
+	ctx context.Context, id proto.RangeID, key []byte,
+) (*internalpb.Descriptor, error) {
+	d, _, err := s.store.Begin(id)
+	if err != nil {
+		return nil, err
+	}
+	if len(key) > 0 {
+		if bytes.Compare(key, d.Start) < 0 || len(d.End) > 0 && bytes.Compare(key, d.End) >= 0 {
+			return nil, &rpcerr.StaleEpochError{StaleEpoch: &vipkvpb.StaleEpoch{}}
+		}
+		view := s.store.NewView()
+		key, err = mvcc.SplitPoint(view, key)
+		if err := errors.Join(err, view.Close()); err != nil {
+			return nil, err
+		}
+		if key == nil {
+			return nil, status.Error(codes.FailedPrecondition, raftstore.ErrNoSplitKey.Error())
+		}
+		if bytes.Equal(key, d.Start) {
+			return d, nil
+		}
+	}
+	left, _, err := s.store.Split(ctx, id, key)
+	if errors.Is(err, raftstore.ErrNoSplitKey) {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return left, err
 }
 
 // serverOptions are what both gRPC servers share: bounded streams, messages and headers, and pings

@@ -21,8 +21,14 @@ import (
 type reach struct {
 	self      proto.StoreID
 	executor  *txn.Executor
+	ranges    *rangesServer // of this node
 	peers     *peers
 	placement *placementClient
+}
+
+func (n *Node) reach() *reach {
+	return &reach{self: n.id.StoreID, executor: n.executor, ranges: n.ranges, peers: n.peers,
+		placement: n.client}
 }
 
 // Lookup implements gateway.Ranges.
@@ -45,6 +51,20 @@ func (r *reach) Execute(ctx context.Context, store proto.StoreID, req *internalp
 		return nil, status.Error(codeUnavailable, err.Error())
 	}
 	resp, err := internalpb.NewRangesClient(conn).Execute(ctx, req)
+	return resp, rpcerr.Decode(err)
+}
+
+// Step implements gateway.RangeSteps.
+func (r *reach) Step(ctx context.Context, store proto.StoreID, req *internalpb.AdminRangeRequest) (
+	*internalpb.AdminRangeResponse, error) {
+	if store == r.self {
+		return r.ranges.step(ctx, req)
+	}
+	conn, err := r.peers.dialStore(store)
+	if err != nil {
+		return nil, status.Error(codeUnavailable, err.Error())
+	}
+	resp, err := internalpb.NewRangesClient(conn).AdminRange(ctx, req)
 	return resp, rpcerr.Decode(err)
 }
 

@@ -56,7 +56,8 @@ func ruleOf(method string) (rule, bool) {
 	case vipkvpb.Streams_Truncate_FullMethodName:
 		return tenant(Truncate | Get)
 
-	case vipkvpb.Admin_CreateTenant_FullMethodName, vipkvpb.Admin_CreateCredential_FullMethodName:
+	case vipkvpb.Admin_CreateTenant_FullMethodName, vipkvpb.Admin_CreateCredential_FullMethodName,
+		vipkvpb.Admin_TransferLeader_FullMethodName, vipkvpb.Admin_SplitRange_FullMethodName:
 		return admin(Manage)
 	case vipkvpb.Admin_GetTenant_FullMethodName, vipkvpb.Admin_ListTenants_FullMethodName,
 		vipkvpb.Admin_ListNodes_FullMethodName, vipkvpb.Admin_ListRanges_FullMethodName,

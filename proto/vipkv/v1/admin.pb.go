@@ -417,6 +417,7 @@ type Node struct {
 	Replicas           uint32                 `protobuf:"varint,8,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	Leaders            uint32                 `protobuf:"varint,9,opt,name=leaders,proto3" json:"leaders,omitempty"`
 	Version            string                 `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	StoreId            uint64                 `protobuf:"varint,11,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -519,6 +520,13 @@ func (x *Node) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Node) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
 }
 
 type ListNodesRequest struct {
@@ -1057,6 +1065,190 @@ func (x *StatusResponse) GetProblems() []string {
 	return nil
 }
 
+type TransferLeaderRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RangeId       uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
+	StoreId       uint64                 `protobuf:"varint,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"` // that has a voter of the range
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderRequest) Reset() {
+	*x = TransferLeaderRequest{}
+	mi := &file_vipkv_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderRequest) ProtoMessage() {}
+
+func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vipkv_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
+	return file_vipkv_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TransferLeaderRequest) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+func (x *TransferLeaderRequest) GetStoreId() uint64 {
+	if x != nil {
+		return x.StoreId
+	}
+	return 0
+}
+
+type TransferLeaderResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderResponse) Reset() {
+	*x = TransferLeaderResponse{}
+	mi := &file_vipkv_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderResponse) ProtoMessage() {}
+
+func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vipkv_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
+	return file_vipkv_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+type SplitRangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // as in RangeInfo: with the tenant's prefix
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitRangeRequest) Reset() {
+	*x = SplitRangeRequest{}
+	mi := &file_vipkv_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitRangeRequest) ProtoMessage() {}
+
+func (x *SplitRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vipkv_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitRangeRequest.ProtoReflect.Descriptor instead.
+func (*SplitRangeRequest) Descriptor() ([]byte, []int) {
+	return file_vipkv_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SplitRangeRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type SplitRangeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RangeId       uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"` // that ends at the key now; 0: a range began there before
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`                         // at which it was split
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitRangeResponse) Reset() {
+	*x = SplitRangeResponse{}
+	mi := &file_vipkv_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitRangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitRangeResponse) ProtoMessage() {}
+
+func (x *SplitRangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vipkv_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitRangeResponse.ProtoReflect.Descriptor instead.
+func (*SplitRangeResponse) Descriptor() ([]byte, []int) {
+	return file_vipkv_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SplitRangeResponse) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+func (x *SplitRangeResponse) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 var File_vipkv_v1_admin_proto protoreflect.FileDescriptor
 
 const file_vipkv_v1_admin_proto_rawDesc = "" +
@@ -1086,7 +1278,7 @@ const file_vipkv_v1_admin_proto_rawDesc = "" +
 	"\x18CreateCredentialResponse\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\tR\n" +
-	"credential\"\x93\x03\n" +
+	"credential\"\xae\x03\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\tR\rclientAddress\x12!\n" +
@@ -1098,7 +1290,8 @@ const file_vipkv_v1_admin_proto_rawDesc = "" +
 	"\breplicas\x18\b \x01(\rR\breplicas\x12\x18\n" +
 	"\aleaders\x18\t \x01(\rR\aleaders\x12\x18\n" +
 	"\aversion\x18\n" +
-	" \x01(\tR\aversion\x1a;\n" +
+	" \x01(\tR\aversion\x12\x19\n" +
+	"\bstore_id\x18\v \x01(\x04R\astoreId\x1a;\n" +
 	"\rLocalityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
@@ -1145,7 +1338,16 @@ const file_vipkv_v1_admin_proto_rawDesc = "" +
 	"\x0ewithout_leader\x18\b \x01(\rR\rwithoutLeader\x12\x18\n" +
 	"\atenants\x18\t \x01(\rR\atenants\x12\x1a\n" +
 	"\bproblems\x18\n" +
-	" \x03(\tR\bproblems2\x84\x04\n" +
+	" \x03(\tR\bproblems\"M\n" +
+	"\x15TransferLeaderRequest\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\x04R\astoreId\"\x18\n" +
+	"\x16TransferLeaderResponse\"%\n" +
+	"\x11SplitRangeRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"A\n" +
+	"\x12SplitRangeResponse\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key2\xa2\x05\n" +
 	"\x05Admin\x12M\n" +
 	"\fCreateTenant\x12\x1d.vipkv.v1.CreateTenantRequest\x1a\x1e.vipkv.v1.CreateTenantResponse\x129\n" +
 	"\tGetTenant\x12\x1a.vipkv.v1.GetTenantRequest\x1a\x10.vipkv.v1.Tenant\x12J\n" +
@@ -1154,7 +1356,10 @@ const file_vipkv_v1_admin_proto_rawDesc = "" +
 	"\tListNodes\x12\x1a.vipkv.v1.ListNodesRequest\x1a\x1b.vipkv.v1.ListNodesResponse\x12G\n" +
 	"\n" +
 	"ListRanges\x12\x1b.vipkv.v1.ListRangesRequest\x1a\x1c.vipkv.v1.ListRangesResponse\x12;\n" +
-	"\x06Status\x12\x17.vipkv.v1.StatusRequest\x1a\x18.vipkv.v1.StatusResponseB/Z-github.com/vipkv/vipkv/proto/vipkv/v1;vipkvpbb\x06proto3"
+	"\x06Status\x12\x17.vipkv.v1.StatusRequest\x1a\x18.vipkv.v1.StatusResponse\x12S\n" +
+	"\x0eTransferLeader\x12\x1f.vipkv.v1.TransferLeaderRequest\x1a .vipkv.v1.TransferLeaderResponse\x12G\n" +
+	"\n" +
+	"SplitRange\x12\x1b.vipkv.v1.SplitRangeRequest\x1a\x1c.vipkv.v1.SplitRangeResponseB/Z-github.com/vipkv/vipkv/proto/vipkv/v1;vipkvpbb\x06proto3"
 
 var (
 	file_vipkv_v1_admin_proto_rawDescOnce sync.Once
@@ -1168,7 +1373,7 @@ func file_vipkv_v1_admin_proto_rawDescGZIP() []byte {
 	return file_vipkv_v1_admin_proto_rawDescData
 }
 
-var file_vipkv_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_vipkv_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_vipkv_v1_admin_proto_goTypes = []any{
 	(*Tenant)(nil),                   // 0: vipkv.v1.Tenant
 	(*CreateTenantRequest)(nil),      // 1: vipkv.v1.CreateTenantRequest
@@ -1187,12 +1392,16 @@ var file_vipkv_v1_admin_proto_goTypes = []any{
 	(*ListRangesResponse)(nil),       // 14: vipkv.v1.ListRangesResponse
 	(*StatusRequest)(nil),            // 15: vipkv.v1.StatusRequest
 	(*StatusResponse)(nil),           // 16: vipkv.v1.StatusResponse
-	nil,                              // 17: vipkv.v1.Node.LocalityEntry
+	(*TransferLeaderRequest)(nil),    // 17: vipkv.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),   // 18: vipkv.v1.TransferLeaderResponse
+	(*SplitRangeRequest)(nil),        // 19: vipkv.v1.SplitRangeRequest
+	(*SplitRangeResponse)(nil),       // 20: vipkv.v1.SplitRangeResponse
+	nil,                              // 21: vipkv.v1.Node.LocalityEntry
 }
 var file_vipkv_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: vipkv.v1.CreateTenantResponse.tenant:type_name -> vipkv.v1.Tenant
 	0,  // 1: vipkv.v1.ListTenantsResponse.tenants:type_name -> vipkv.v1.Tenant
-	17, // 2: vipkv.v1.Node.locality:type_name -> vipkv.v1.Node.LocalityEntry
+	21, // 2: vipkv.v1.Node.locality:type_name -> vipkv.v1.Node.LocalityEntry
 	8,  // 3: vipkv.v1.ListNodesResponse.nodes:type_name -> vipkv.v1.Node
 	11, // 4: vipkv.v1.RangeInfo.replicas:type_name -> vipkv.v1.ReplicaInfo
 	12, // 5: vipkv.v1.ListRangesResponse.ranges:type_name -> vipkv.v1.RangeInfo
@@ -1204,15 +1413,19 @@ var file_vipkv_v1_admin_proto_depIdxs = []int32{
 	9,  // 11: vipkv.v1.Admin.ListNodes:input_type -> vipkv.v1.ListNodesRequest
 	13, // 12: vipkv.v1.Admin.ListRanges:input_type -> vipkv.v1.ListRangesRequest
 	15, // 13: vipkv.v1.Admin.Status:input_type -> vipkv.v1.StatusRequest
-	2,  // 14: vipkv.v1.Admin.CreateTenant:output_type -> vipkv.v1.CreateTenantResponse
-	0,  // 15: vipkv.v1.Admin.GetTenant:output_type -> vipkv.v1.Tenant
-	5,  // 16: vipkv.v1.Admin.ListTenants:output_type -> vipkv.v1.ListTenantsResponse
-	7,  // 17: vipkv.v1.Admin.CreateCredential:output_type -> vipkv.v1.CreateCredentialResponse
-	10, // 18: vipkv.v1.Admin.ListNodes:output_type -> vipkv.v1.ListNodesResponse
-	14, // 19: vipkv.v1.Admin.ListRanges:output_type -> vipkv.v1.ListRangesResponse
-	16, // 20: vipkv.v1.Admin.Status:output_type -> vipkv.v1.StatusResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
+	17, // 14: vipkv.v1.Admin.TransferLeader:input_type -> vipkv.v1.TransferLeaderRequest
+	19, // 15: vipkv.v1.Admin.SplitRange:input_type -> vipkv.v1.SplitRangeRequest
+	2,  // 16: vipkv.v1.Admin.CreateTenant:output_type -> vipkv.v1.CreateTenantResponse
+	0,  // 17: vipkv.v1.Admin.GetTenant:output_type -> vipkv.v1.Tenant
+	5,  // 18: vipkv.v1.Admin.ListTenants:output_type -> vipkv.v1.ListTenantsResponse
+	7,  // 19: vipkv.v1.Admin.CreateCredential:output_type -> vipkv.v1.CreateCredentialResponse
+	10, // 20: vipkv.v1.Admin.ListNodes:output_type -> vipkv.v1.ListNodesResponse
+	14, // 21: vipkv.v1.Admin.ListRanges:output_type -> vipkv.v1.ListRangesResponse
+	16, // 22: vipkv.v1.Admin.Status:output_type -> vipkv.v1.StatusResponse
+	18, // 23: vipkv.v1.Admin.TransferLeader:output_type -> vipkv.v1.TransferLeaderResponse
+	20, // 24: vipkv.v1.Admin.SplitRange:output_type -> vipkv.v1.SplitRangeResponse
+	16, // [16:25] is the sub-list for method output_type
+	7,  // [7:16] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1229,7 +1442,7 @@ func file_vipkv_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vipkv_v1_admin_proto_rawDesc), len(file_vipkv_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
