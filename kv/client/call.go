@@ -31,6 +31,7 @@ type call struct {
 	key    []byte // routing key; nil: any node
 	writes bool
 	once   bool // not safe to send again when it may have been executed
+	sent   any  // the message of a write with a request id
 	invoke invoke
 }
 
@@ -61,7 +62,7 @@ func (c *Client) do(ctx context.Context, op call) error {
 		if err == nil {
 			return nil
 		}
-		v := c.judge(ctx, addr, err, &p)
+		v := c.judge(ctx, op, addr, err, &p)
 		if sent && v.unknown && op.writes {
 			p.unknown = true
 		}
@@ -148,9 +149,13 @@ func (c *Client) locate(ctx context.Context, key []byte) {
 }
 
 // judge classifies what came of an attempt at addr, and corrects routes and endpoints by it.
-func (c *Client) judge(ctx context.Context, addr string, err error, p *progress) verdict {
+func (c *Client) judge(ctx context.Context, op call, addr string, err error, p *progress) verdict {
 	p.tried[addr]++
 	v := classify(err)
+	var typed rpcerr.Error
+	if op.sent != nil && errors.As(err, &typed) {
+		v.settles = rpcerr.Settles(err, op.sent)
+	}
 	if v.silent && ctx.Err() == nil {
 		c.pool.answered(addr, false)
 		c.routes.dropLeader(addr)

@@ -67,10 +67,9 @@ func classifyTyped(e rpcerr.Error) verdict {
 		return verdict{again: true, unknown: true}
 	case *rpcerr.KeyUnavailableError:
 		return verdict{again: !e.Revoked}
-	case *rpcerr.ConditionFailedError, *rpcerr.StreamConflictError, *rpcerr.TooLargeError,
-		*rpcerr.RequestReusedError, *rpcerr.InvalidArgumentError, *rpcerr.MultiRangeError, *rpcerr.BelowFloorError:
+	case *rpcerr.TooLargeError, *rpcerr.InvalidArgumentError:
 		return verdict{settles: true}
 	}
-	// Integrity, RequestExpired, TenantState, DiskFull: final, but they say nothing about an attempt before.
+	// The others are final. What they say about an attempt before depends on the request: see rpcerr.Settles.
 	return verdict{}
 }

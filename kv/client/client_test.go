@@ -175,12 +175,16 @@ func TestUnknownOutcomeIsNeverAPlainFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		then      error
 		ambiguous bool
+		put       client.PutOptions
 	}{
-		"expired":           {expired, true},
-		"denied":            {status.Error(codes.PermissionDenied, "no"), true},
-		"throttled for day": {rpcerr.Throttled("quota", 24*time.Hour), true},
-		"disk full":         {&rpcerr.DiskFullError{DiskFull: &vipkvpb.DiskFull{}}, true},
-		"condition failed":  {failed, false},
+		"expired":           {then: expired, ambiguous: true},
+		"denied":            {then: status.Error(codes.PermissionDenied, "no"), ambiguous: true},
+		"throttled for day": {then: rpcerr.Throttled("quota", 24*time.Hour), ambiguous: true},
+		"disk full":         {then: &rpcerr.DiskFullError{DiskFull: &vipkvpb.DiskFull{}}, ambiguous: true},
+		"version is gone":   {then: failed, put: client.PutOptions{IfVersion: 7}},
+		// The key may be deleted, and the first attempt, still on its way, find what it wants.
+		"key exists":   {then: failed, ambiguous: true, put: client.PutOptions{IfAbsent: true}},
+		"other ranges": {then: &rpcerr.MultiRangeError{MultiRange: &vipkvpb.MultiRange{}}, ambiguous: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster := clienttest.Start(t, 1)
@@ -195,9 +199,9 @@ func TestUnknownOutcomeIsNeverAPlainFailure(t *testing.T) {
 				}
 				return c.then
 			})
-			_, err := cl.Put(t.Context(), []byte("k"), nil, client.PutOptions{})
+			_, err := cl.Put(t.Context(), []byte("k"), nil, c.put)
 			var ambiguous *rpcerr.AmbiguousError
-			if errors.As(err, &ambiguous) != c.ambiguous {
+			if err == nil || errors.As(err, &ambiguous) != c.ambiguous {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -19,7 +19,8 @@
 //
 // Errors are those of package rpcerr, wrapped: use errors.As. Not retried: ConditionFailed, StreamConflict, TooLarge,
 // Integrity, RequestExpired, RequestReused, InvalidArgument, MultiRange, BelowFloor, DiskFull, TenantState, and the
-// status codes Unauthenticated, PermissionDenied, NotFound and AlreadyExists.
+// status codes Unauthenticated, PermissionDenied, NotFound and AlreadyExists. After an attempt that was not answered
+// most of them leave the outcome unknown, and the call ends in an AmbiguousError: rpcerr.Settles says which do not.
 //
 // Invariants.
 //   - I1. All attempts of one logical write carry the same request id, made once.

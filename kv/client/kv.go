@@ -113,7 +113,7 @@ func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (Writ
 		Key: key, Value: value, TtlMs: ttl, IfAbsent: o.IfAbsent, IfVersion: o.IfVersion,
 		RequestId: o.RequestID.proto(),
 	}
-	err = c.do(ctx, call{name: "put", key: routeOfKey(key), writes: true,
+	err = c.do(ctx, call{name: "put", key: routeOfKey(key), writes: true, sent: req,
 		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Put(ctx, req, opts...)
 			return err
@@ -128,7 +128,7 @@ func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (Writ
 func (c *Client) Delete(ctx context.Context, key []byte, o DeleteOptions) (Written, error) {
 	var res *vipkvpb.DeleteResponse
 	req := &vipkvpb.DeleteRequest{Key: key, IfVersion: o.IfVersion, RequestId: o.RequestID.proto()}
-	err := c.do(ctx, call{name: "delete", key: routeOfKey(key), writes: true,
+	err := c.do(ctx, call{name: "delete", key: routeOfKey(key), writes: true, sent: req,
 		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Delete(ctx, req, opts...)
 			return err
@@ -161,7 +161,7 @@ func (c *Client) Commit(ctx context.Context, t Transaction) (Written, error) {
 		route = routeOfKey(t.Conditions[0].Key)
 	}
 	var res *vipkvpb.CommitResponse
-	err := c.do(ctx, call{name: "commit", key: route, writes: true,
+	err := c.do(ctx, call{name: "commit", key: route, writes: true, sent: req,
 		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Commit(ctx, req, opts...)
 			return err

@@ -70,7 +70,7 @@ func (c *Client) Append(ctx context.Context, stream string, records []Record, o 
 		req.Records[i] = &vipkvpb.Record{ClientId: r.ClientID, Body: r.Body}
 	}
 	var res *vipkvpb.AppendResponse
-	err := c.do(ctx, call{name: "append", key: routeOfStream(stream), writes: true,
+	err := c.do(ctx, call{name: "append", key: routeOfStream(stream), writes: true, sent: req,
 		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Append(ctx, req, opts...)
 			return err
@@ -162,7 +162,7 @@ func (c *Client) Truncate(ctx context.Context, stream string, beforeSeq uint64) 
 	req := &vipkvpb.TruncateRequest{
 		Stream: []byte(stream), BeforeSeq: beforeSeq, RequestId: (*RequestID)(nil).proto(),
 	}
-	err := c.do(ctx, call{name: "truncate", key: routeOfStream(stream), writes: true,
+	err := c.do(ctx, call{name: "truncate", key: routeOfStream(stream), writes: true, sent: req,
 		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Truncate(ctx, req, opts...)
 			return err

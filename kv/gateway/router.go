@@ -95,7 +95,7 @@ func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.Exe
 		defer cancel()
 	}
 	var last error
-	unknown := false // an attempt may have been carried out
+	unknown := false // an attempt at a write may have been carried out
 	pause := r.cfg.BackoffMin
 	for attempt := 0; ; attempt++ {
 		if attempt > 0 {
@@ -118,6 +118,9 @@ func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.Exe
 			continue
 		}
 		if slices.ContainsFunc(keys, func(k []byte) bool { return !loc.holds(mvcc.Route{Key: k}) }) {
+			if unknown { // the range may have been split after an attempt was carried out
+				return nil, untold(errSeveralRanges)
+			}
 			return nil, errSeveralRanges
 		}
 		resp, err := r.attempt(ctx, store, loc.desc, req)
@@ -126,12 +129,38 @@ func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.Exe
 			return resp, nil
 		}
 		again, maybeDone := r.judge(loc, store, err)
-		unknown = unknown || maybeDone
+		unknown = unknown || maybeDone && written(req) != nil
 		if !again {
+			if unknown && !rpcerr.Settles(err, written(req)) {
+				err = untold(err)
+			}
 			return nil, err
 		}
 		last = err
 	}
+}
+
+// untold is the error of a write of which an attempt was not answered, and whose last answer does
+// not settle it.
+func untold(last error) error {
+	return rpcerr.Ambiguous(fmt.Sprintf("an attempt was not answered, the last one does not tell: %v", last))
+}
+
+// written is what the client sent, if it writes.
+func written(req *internalpb.ExecuteRequest) any {
+	switch r := req.GetRequest().(type) {
+	case *internalpb.ExecuteRequest_Put:
+		return r.Put
+	case *internalpb.ExecuteRequest_Delete:
+		return r.Delete
+	case *internalpb.ExecuteRequest_Commit:
+		return r.Commit
+	case *internalpb.ExecuteRequest_Append:
+		return r.Append
+	case *internalpb.ExecuteRequest_Truncate:
+		return r.Truncate
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -175,6 +175,41 @@ func TestRouterTellsUnknownFromRefused(t *testing.T) {
 	}
 }
 
+// A refusal after an attempt that may have been carried out is a failure only when it settles that one too.
+func TestRouterDoesNotCallAFailureWhatItDoesNotKnow(t *testing.T) {
+	commit := func(version uint64) *internalpb.ExecuteRequest {
+		return &internalpb.ExecuteRequest{Request: &internalpb.ExecuteRequest_Commit{Commit: &vipkvpb.CommitRequest{
+			Conditions: []*vipkvpb.Condition{{Key: []byte("a"), Version: version}}}}}
+	}
+	failed := &rpcerr.ConditionFailedError{ConditionFailed: &vipkvpb.ConditionFailed{ActualVersion: 9}}
+	for name, c := range map[string]struct {
+		request   *internalpb.ExecuteRequest
+		then      error
+		ambiguous bool
+	}{
+		"the range was split":       {commit(7), &rpcerr.StaleEpochError{StaleEpoch: &vipkvpb.StaleEpoch{}}, true},
+		"a version is gone":         {commit(7), failed, false},
+		"a key exists, for now":     {commit(0), failed, true},
+		"the request id is too old": {commit(7), &rpcerr.RequestExpiredError{RequestExpired: &vipkvpb.RequestExpired{}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "", "", 1, 1)}}
+			f.execute = func(proto.StoreID, *internalpb.ExecuteRequest) error {
+				if len(f.asked) == 1 {
+					return status.Error(codes.Unavailable, "cut")
+				}
+				f.ranges = []*internalpb.RangeLocation{located(2, "", "m", 2, 1), located(3, "m", "", 2, 2)}
+				return c.then
+			}
+			_, err := testRouter(f).Send(t.Context(), mvcc.Route{Key: []byte("a")}, c.request, []byte("a"), []byte("z"))
+			var ambiguous *rpcerr.AmbiguousError
+			if err == nil || errors.As(err, &ambiguous) != c.ambiguous {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // Keys in several ranges are told before anything is sent.
 func TestRouterRefusesSeveralRanges(t *testing.T) {
 	f := &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "", "m", 2, 1), located(3, "m", "", 2, 2)}}
