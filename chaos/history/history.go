@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Type is the outcome of an operation.
@@ -77,6 +78,20 @@ type Op struct {
 	Type     Type   `json:"type"`
 	Endpoint string `json:"endpoint,omitempty"`
 	Err      string `json:"err,omitempty"`
+}
+
+// Writes tells whether the operation changed something, or would have, had it succeeded. A compare-and-set that did
+// not match changes nothing.
+func (o *Op) Writes() bool {
+	switch o.Kind {
+	case Write, Append, Add, Incr:
+		return true
+	case CAS:
+		return o.Result != "false"
+	case Txn:
+		return slices.ContainsFunc(o.Txn, func(m Mop) bool { return m.Part != PartRead })
+	}
+	return false
 }
 
 // Validate checks what every history must hold.

@@ -6,14 +6,15 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/proc"
+	"github.com/vipkv/vipkv/chaos/workload"
+	"github.com/vipkv/vipkv/chaos/workload/load"
 )
 
 // What a run must have seen to count: fewer would mean that nothing was tested.
 const (
-	smokeOps      = 300 // acknowledged
-	smokeWrites   = 100
-	smokeInFault  = 10 // acknowledged while a minority is away
-	checkRegister = 20 * time.Second
+	smokeOps     = 300 // acknowledged
+	smokeWrites  = 100
+	smokeInFault = 10 // acknowledged while a minority is away
 )
 
 // Under load a leader is killed, a node is paused, and all nodes are killed at once; each time the cluster comes back
@@ -25,15 +26,22 @@ func TestSmoke(t *testing.T) {
 	must(t, err)
 	before, err := c.Ranges(ctx)
 	must(t, err)
-	load := proc.StartLoad(proc.LoadConfig{Client: cl})
-	defer load.Stop()
+	var works []workload.Workload
+	for _, name := range []string{"counter", "register", "set", "streams"} {
+		w, err := workload.New(name, workload.Options{Prefix: "smoke/"})
+		must(t, err)
+		works = append(works, w)
+	}
+	run, err := load.Start(ctx, load.Config{Stores: map[string]workload.Store{"": cl}, Workloads: works})
+	must(t, err)
+	defer run.Stop()
 	time.Sleep(3 * time.Second)
 
 	acked := func(what string, minority bool, fault func()) {
 		t.Helper()
-		from := load.Now()
+		from := run.Now()
 		fault()
-		n := proc.Count(load.Ops(), from, load.Now())
+		n := load.Count(run.Ops(), from, run.Now())
 		t.Logf("%s: %v", what, n)
 		if minority && n.Acked < smokeInFault {
 			t.Errorf("%s: a majority runs, but only %d writes were acknowledged", what, n.Acked)
@@ -61,12 +69,12 @@ func TestSmoke(t *testing.T) {
 		time.Sleep(3 * time.Second)
 	})
 
-	load.Stop()
-	must(t, load.Final(within(t, 30*time.Second)))
-	ops := load.Ops()
+	run.Stop()
+	must(t, run.Final(within(t, 30*time.Second)))
+	ops := run.Ops()
 	after, err := c.Ranges(ctx)
 	must(t, err)
-	all, elections := proc.Count(ops, 0, 0), proc.Terms(after)-proc.Terms(before)
+	all, elections := load.Count(ops, 0, 0), proc.Terms(after)-proc.Terms(before)
 	t.Logf("in all: %v; %d elections, %d ranges at the end", all, elections, len(after))
 	if all.OK < smokeOps || all.Acked < smokeWrites || elections < 2 {
 		t.Errorf("too little happened for a verdict: %v, %d elections", all, elections)
@@ -74,11 +82,10 @@ func TestSmoke(t *testing.T) {
 	if all.Failed > all.OK/10 {
 		t.Errorf("%d operations failed, %d succeeded", all.Failed, all.OK)
 	}
-	if err := check.Registers(ops, checkRegister); err != nil {
-		t.Error(err)
-	}
-	if err := check.Streams(ops); err != nil {
-		t.Error(err)
+	for _, v := range run.Check() {
+		if t.Logf("%s: %s, %d operations", v.Checker, v.Outcome, v.Ops); v.Outcome != check.Pass {
+			t.Errorf("%s: %s: %s", v.Checker, v.Outcome, v.Reason)
+		}
 	}
 }
 

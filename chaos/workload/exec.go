@@ -21,7 +21,8 @@ const appendAttempts = 3
 const listSeparator = " "
 
 // Exec carries op out on s: it fills in what was answered, the outcome and the error, not client
-// and times.
+// and times. In a tenant that op names, every value that is written begins with the tenant's canary, which readers take
+// off again: what they find under another one comes back as it is.
 //
 //	read, write    Get, Put
 //	cas            Get, and a Put on condition that what it read (Expect) is there still. Values are unique, so the
@@ -82,12 +83,12 @@ func get(ctx context.Context, s Store, key string) (client.Item, error) {
 
 func execRead(ctx context.Context, s Store, op *history.Op) error {
 	item, err := get(ctx, s, op.Key)
-	op.Result, op.Version = string(item.Value), item.Version
+	op.Result, op.Version = open(op, item.Value), item.Version
 	return err
 }
 
 func execWrite(ctx context.Context, s Store, op *history.Op) error {
-	done, err := s.Put(ctx, []byte(op.Key), []byte(op.Arg), client.PutOptions{})
+	done, err := s.Put(ctx, []byte(op.Key), mark(op, op.Arg), client.PutOptions{})
 	op.Version = done.Version
 	return err
 }
@@ -102,8 +103,8 @@ func execCAS(ctx context.Context, s Store, op *history.Op) error {
 	if err != nil {
 		return err
 	}
-	op.Expect = string(item.Value)
-	done, err := s.Put(ctx, []byte(op.Key), []byte(op.Arg), unchanged(item))
+	op.Expect = open(op, item.Value)
+	done, err := s.Put(ctx, []byte(op.Key), mark(op, op.Arg), unchanged(item))
 	var refused *rpcerr.ConditionFailedError
 	if errors.As(err, &refused) {
 		op.Result = "false"
@@ -116,7 +117,7 @@ func execCAS(ctx context.Context, s Store, op *history.Op) error {
 }
 
 func execAppend(ctx context.Context, s Store, op *history.Op) {
-	records := []client.Record{{ClientID: op.Arg, Body: []byte("message " + op.Arg)}}
+	records := []client.Record{{ClientID: op.Arg, Body: mark(op, body(op.Arg))}}
 	unknown := false
 	for range appendAttempts {
 		done, err := s.Append(ctx, op.Key, records, client.AppendOptions{})
@@ -148,7 +149,7 @@ func execStream(ctx context.Context, s Store, op *history.Op) error {
 				op.List = append(op.List, fmt.Sprintf("hole: number %d where %d belongs", r.Seq, want))
 				continue
 			}
-			op.List = append(op.List, r.ClientID)
+			op.List = append(op.List, recordID(op, &r))
 		}
 		if !page.More || len(page.Records) == 0 {
 			return nil
@@ -157,7 +158,7 @@ func execStream(ctx context.Context, s Store, op *history.Op) error {
 }
 
 func execAdd(ctx context.Context, s Store, op *history.Op) error {
-	done, err := s.Put(ctx, []byte(op.Key+"/"+op.Arg), []byte(op.Arg), client.PutOptions{})
+	done, err := s.Put(ctx, []byte(op.Key+"/"+op.Arg), mark(op, op.Arg), client.PutOptions{})
 	op.Version = done.Version
 	return err
 }
@@ -173,7 +174,7 @@ func execSet(ctx context.Context, s Store, op *history.Op) error {
 			return err
 		}
 		for _, i := range page.Items {
-			op.List = append(op.List, string(i.Value))
+			op.List = append(op.List, element(op, prefix, &i))
 		}
 		op.At, o.ResumeToken = page.At, page.ResumeToken
 		if len(page.ResumeToken) == 0 {
@@ -187,11 +188,11 @@ func execIncr(ctx context.Context, s Store, op *history.Op) error {
 	if err != nil {
 		return err
 	}
-	sum, err := add(string(item.Value), op.Arg)
+	sum, err := add(open(op, item.Value), op.Arg)
 	if err != nil {
 		return err
 	}
-	done, err := s.Put(ctx, []byte(op.Key), []byte(sum), unchanged(item))
+	done, err := s.Put(ctx, []byte(op.Key), mark(op, sum), unchanged(item))
 	if err == nil {
 		op.Result, op.Version = sum, done.Version
 	}
@@ -247,7 +248,7 @@ func execTxn(ctx context.Context, s Store, op *history.Op) error {
 	for _, n := range names {
 		t.Conditions = append(t.Conditions, client.Condition{Key: []byte(n), Version: items[n].Version})
 		if v, ok := values[n]; ok {
-			t.Mutations = append(t.Mutations, client.Mutation{Key: []byte(n), Value: []byte(v)})
+			t.Mutations = append(t.Mutations, client.Mutation{Key: []byte(n), Value: mark(op, v)})
 		}
 	}
 	done, err := s.Commit(ctx, t)
@@ -263,7 +264,7 @@ func play(op *history.Op, items map[string]client.Item) (map[string]string, erro
 		m := &op.Txn[i]
 		now, own := written[m.Key]
 		if !own {
-			now = string(items[m.Key].Value)
+			now = open(op, items[m.Key].Value)
 		}
 		m.Version = items[m.Key].Version
 		switch m.Part {

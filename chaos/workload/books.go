@@ -1,0 +1,107 @@
+package workload
+
+import (
+	"fmt"
+
+	"github.com/vipkv/vipkv/chaos/check"
+	"github.com/vipkv/vipkv/chaos/history"
+)
+
+// books are what every workload keeps.
+type books struct {
+	name    string
+	prefix  string // of all its keys: the run's, then the workload's name
+	clients int
+	values  int
+}
+
+func newBooks(name string, o Options, clients int) books {
+	if o.Clients != 0 {
+		clients = o.Clients
+	}
+	return books{name: name, prefix: o.Prefix + name + "/", clients: clients}
+}
+
+// Name implements Workload.
+func (b *books) Name() string { return b.name }
+
+// Clients implements Workload.
+func (b *books) Clients() int { return b.clients }
+
+// Setup implements Workload for those that need none.
+func (b *books) Setup() []history.Op { return nil }
+
+// Ended implements Workload for those that need not know.
+func (b *books) Ended(*history.Op) {}
+
+func (b *books) op(kind history.Kind, key string) history.Op {
+	return history.Op{Workload: b.name, Kind: kind, Key: key}
+}
+
+// value is one that this run has not seen.
+func (b *books) value(place int) string {
+	b.values++
+	return fmt.Sprintf("%s%d.%d", b.prefix, place, b.values)
+}
+
+// reads are one read of each key.
+func (b *books) reads(kind history.Kind, keys []string) []history.Op {
+	ops := make([]history.Op, len(keys))
+	for i, k := range keys {
+		ops[i] = b.op(kind, k)
+	}
+	return ops
+}
+
+// rotating is a key that is replaced by another when enough has happened to it: what a checker must consider, or a
+// reader must fetch, grows with what one key has seen.
+type rotating struct {
+	name     string
+	opsMax   int
+	infosMax int
+
+	generation, ops, infos int
+}
+
+// take counts one operation in and says on which key it is made.
+func (r *rotating) take() string {
+	if r.ops >= r.opsMax || r.infos >= r.infosMax {
+		r.generation, r.ops, r.infos = r.generation+1, 0, 0
+	}
+	r.ops++
+	return r.key(r.generation)
+}
+
+func (r *rotating) key(generation int) string { return fmt.Sprintf("%s-%d", r.name, generation) }
+
+// ended counts the writes whose outcome is not known.
+func (r *rotating) ended(op *history.Op) {
+	if op.Type == history.Info && op.Writes() && op.Key == r.key(r.generation) {
+		r.infos++
+	}
+}
+
+// keys are all that there were.
+func (r *rotating) keys() []string {
+	keys := make([]string, r.generation+1)
+	for i := range keys {
+		keys[i] = r.key(i)
+	}
+	return keys
+}
+
+func allKeys(rs []rotating) (keys []string) {
+	for i := range rs {
+		keys = append(keys, rs[i].keys()...)
+	}
+	return keys
+}
+
+// verdict is that of a checker which returns an error.
+func (b *books) verdict(checker string, ops []history.Op, err error) check.Verdict {
+	v := check.Verdict{Checker: checker, Workload: b.name, Outcome: check.Pass, Ops: len(ops)}
+	if err != nil {
+		v.Outcome, v.Reason = check.Fail, err.Error()
+	}
+	return v
+}

@@ -1,0 +1,104 @@
+package workload
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/vipkv/vipkv/chaos/check"
+	"github.com/vipkv/vipkv/chaos/history"
+)
+
+const (
+	counterGroup  = 2 // clients that share a counter: more would mostly refuse each other
+	counterOps    = 1000
+	counterInfos  = 8 // each widens what the sum may be
+	counterReads  = 5 // one operation in so many is a read
+	counterAddend = 9 // the greatest
+)
+
+// counter: clients add to sums, each on condition that nobody was in between.
+type counter struct {
+	books
+	counters []rotating
+}
+
+func newCounter(o Options) Workload {
+	w := &counter{books: newBooks("counter", o, 2*counterGroup)}
+	for i := range (w.clients + counterGroup - 1) / counterGroup {
+		w.counters = append(w.counters, rotating{
+			name: fmt.Sprintf("%s%d", w.prefix, i), opsMax: o.keyOps(counterOps), infosMax: counterInfos,
+		})
+	}
+	return w
+}
+
+// Draw implements Workload.
+func (w *counter) Draw(r *rand.Rand, place int) history.Op {
+	c := &w.counters[place/counterGroup]
+	if r.IntN(counterReads) == 0 {
+		return w.op(history.Count, c.pick(r))
+	}
+	op := w.op(history.Incr, c.take())
+	op.Arg = strconv.Itoa(1 + r.IntN(counterAddend))
+	return op
+}
+
+// Ended implements Workload.
+func (w *counter) Ended(op *history.Op) {
+	for i := range w.counters {
+		w.counters[i].ended(op)
+	}
+}
+
+// Final implements Workload.
+func (w *counter) Final() []history.Op { return w.reads(history.Count, allKeys(w.counters)) }
+
+// Check implements Workload.
+func (w *counter) Check(ops []history.Op) []check.Verdict {
+	return []check.Verdict{w.verdict("counters", ops, checkCounters(ops))}
+}
+
+// checkCounters: a read shows at least what was acknowledged before it, and no more than what was asked for by its
+// end. All addends are positive.
+func checkCounters(ops []history.Op) error {
+	for i := range ops {
+		read := &ops[i]
+		if read.Kind != history.Count || read.Type != history.OK {
+			continue
+		}
+		got, err := number(read.Result)
+		if err != nil {
+			return err
+		}
+		least, most := int64(0), int64(0)
+		for j := range ops {
+			o := &ops[j]
+			if o.Kind != history.Incr || o.Key != read.Key {
+				continue
+			}
+			if o.Type == history.Fail || o.Invoke > read.Return {
+				continue
+			}
+			n, err := number(o.Arg)
+			if err != nil {
+				return err
+			}
+			if most += n; o.Type == history.OK && o.Return < read.Invoke {
+				least += n
+			}
+		}
+		if got < least || got > most {
+			return fmt.Errorf("%s: client %d read %d at %d; at least %d and at most %d was added by then",
+				read.Key, read.Client, got, read.Invoke, least, most)
+		}
+	}
+	return nil
+}
+
+func number(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	return strconv.ParseInt(s, 10, 64)
+}

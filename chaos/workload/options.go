@@ -1,0 +1,57 @@
+package workload
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Options of a workload. The zero value is good.
+type Options struct {
+	// Prefix begins the names of all keys and streams, and all values: two workloads of one name in one tenant need two.
+	Prefix string
+	// Clients is how many clients there are. 0: as many as the workload likes.
+	Clients int
+	// KeyOps is how many operations a key sees before another takes its place; 0: the workload's own number. More make
+	// longer streams and lists, and dearer checks.
+	KeyOps int
+}
+
+// keyOps is KeyOps, or what the workload likes.
+func (o Options) keyOps(otherwise int) int {
+	if o.KeyOps != 0 {
+		return o.KeyOps
+	}
+	return otherwise
+}
+
+type maker struct {
+	name string
+	make func(Options) Workload
+}
+
+func makers() []maker {
+	return []maker{
+		{"counter", newCounter},
+		{"register", newRegister},
+		{"set", newSet},
+		{"streams", newStreams},
+	}
+}
+
+// Names lists the workloads.
+func Names() (names []string) {
+	for _, m := range makers() {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// New makes the workload of a name.
+func New(name string, o Options) (Workload, error) {
+	for _, m := range makers() {
+		if m.name == name {
+			return m.make(o), nil
+		}
+	}
+	return nil, fmt.Errorf("no workload %q; there are %s", name, strings.Join(Names(), ", "))
+}
