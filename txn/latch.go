@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/btree"
 
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
@@ -135,6 +136,7 @@ func (l *Latches) waitUnlock(ctx context.Context, g *Guard) error {
 		l.mu.Unlock()
 		return nil
 	}
+	fault.Reached("latch-conflict")
 	g.granted = make(chan struct{})
 	l.mu.waiters++
 	l.mu.Unlock()
@@ -150,6 +152,7 @@ func (l *Latches) waitUnlock(ctx context.Context, g *Guard) error {
 		return ctx.Err()
 	}
 	// It keeps its place until its turn comes: those behind it wait for those before it through it.
+	fault.Reached("latch-abandoned")
 	g.gone = true
 	return ctx.Err()
 }

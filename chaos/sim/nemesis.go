@@ -48,7 +48,8 @@ func faultClasses() []faultClass {
 func newNemesis(c *cluster) *nemesis {
 	n := &nemesis{c: c, r: c.k.rng("nemesis", 0), undo: map[int]func(){}}
 	for _, s := range c.stores { // clocks differ
-		s.tickNS += between(n.r, -c.o.TickNS/20, c.o.TickNS/20)
+		s.clock.setRate(0.95 + 0.1*n.r.Float64())
+		s.clock.jump(between(n.r, -c.o.ClockSpread, c.o.ClockSpread))
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
@@ -15,6 +16,8 @@ type Options struct {
 	Stores    int
 	TickNS    int64
 	SlowDisks bool
+	// ClockSpread is how far a store's clock may be off at the start, ns either way.
+	ClockSpread int64
 
 	// The network: one way, per message.
 	LatencyLo, LatencyHi int64
@@ -35,6 +38,8 @@ type Options struct {
 	Inflight, CacheBytes        int
 	QueueCount                  int
 	TruncateEntries, LogEntries uint64
+
+	Quirks []fault.Quirk // that are active; none without the tag chaos
 }
 
 func (o *Options) String() string { return fmt.Sprintf("%+v", *o) }
@@ -67,6 +72,8 @@ func DrawOptions(seed uint64) Options {
 		Heartbeat: 1 + r.IntN(2),
 	}
 	drawLimits(r, &o)
+	o.ClockSpread = []int64{0, 10 * ms, sec, 3600 * sec}[r.IntN(4)]
+	o.Quirks = fault.Draw(seed)
 	for _, f := range faultClasses() {
 		if chance(r, 0.7) {
 			o.Faults = append(o.Faults, f.name)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/proto/fault"
 )
 
 // Result is what became of a run.
@@ -17,6 +18,8 @@ type Result struct {
 	Events  uint64
 	Time    int64 // virtual, ns
 	History []history.Op
+	Probes  map[fault.Probe]int // how often each was reached; nil without the tag chaos
+	Quirks  map[fault.Quirk]int // how often each fired
 	count   counters
 }
 
@@ -30,12 +33,14 @@ const checkLimit = 20 * time.Second
 // crypto/rand has been seeded, from which raft draws its election timeouts.
 func Run(o Options, log func(format string, args ...any)) (res Result) {
 	c := newCluster(&o, log)
+	fault.Begin(o.Seed, o.Quirks)
 	defer func() {
 		if p := recover(); p != nil {
 			c.k.fail("panic: %v\n%s", p, debug.Stack())
 		}
 		res = Result{Options: o, Err: c.k.failure, Trace: c.k.trace, Events: c.k.count, Time: c.k.now,
 			History: c.history, count: c.count}
+		res.Probes, res.Quirks = fault.End()
 	}()
 	if err := c.bootstrap(); err != nil {
 		c.k.fail("bootstrap: %w", err)

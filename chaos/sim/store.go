@@ -28,7 +28,7 @@ type store struct {
 	life   uint64 // counts crashes
 	paused bool
 	waits  []func() // events that came while it was paused
-	tickNS int64    // its clock's rate
+	clock  clock
 
 	logStall, applyStall int64 // until then the disk does not answer
 	frontStall           int64 // until then what was evaluated may wait before it is proposed
@@ -52,7 +52,7 @@ type core struct {
 }
 
 func newStore(c *cluster, id int) *store {
-	return &store{c: c, id: proto.StoreID(id), disk: engine.NewMemDisk(), r: c.k.rng("store", id), tickNS: c.o.TickNS}
+	return &store{c: c, id: proto.StoreID(id), disk: engine.NewMemDisk(), r: c.k.rng("store", id), clock: newClock(c.k)}
 }
 
 // after makes an event of this boot of the store's process. It waits while the process is paused.
@@ -107,7 +107,7 @@ func (s *store) boot() {
 	for _, c := range s.cores {
 		s.pump(c)
 	}
-	s.after(between(s.r, 0, s.tickNS), "tick", s.tick)
+	s.after(between(s.r, 0, s.c.o.TickNS), "tick", s.tick)
 }
 
 // crash stops the process; its disk keeps what was synced and some of what was written after.
@@ -140,8 +140,7 @@ func (s *store) tick() {
 		c.Tick()
 		s.pump(c)
 	}
-
-	s.after(s.tickNS, "tick", s.tick)
+	s.after(s.clock.interval(s.c.o.TickNS), "tick", s.tick)
 }
 
 func (s *store) coreOf(id proto.RangeID) *core { return s.cores[uint64(id)%coresPerStore] }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
@@ -115,6 +116,7 @@ func (p *Planner) advance(c *Cluster) {
 			continue
 		}
 		if o.timedOut(r, p.tick, &p.cfg) {
+			fault.Reached("operator-timed-out")
 			p.event(o, "timed out: "+o.steps[o.at].String())
 			p.rest[o.id] = p.tick + p.cfg.RetryTicks
 			continue
@@ -138,6 +140,7 @@ func (p *Planner) advanceOne(o *operator, r *Range) bool {
 	}
 	switch {
 	case cancel != "":
+		fault.Reached("operator-cancelled")
 		p.event(o, "cancelled: "+cancel)
 		return false
 	case finished:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 )
 
 const (
@@ -153,6 +154,7 @@ func (c *Core) Take(count uint32, nowMs int64) (first proto.Timestamp, ok bool) 
 	physical, logical := c.next(int64(count), nowMs)
 	// The last millisecond below the bound is kept for the versions of saves.
 	if physical >= c.bound-1 {
+		fault.Reached("oracle-save-late")
 		return 0, false
 	}
 	c.physical, c.logical = physical, logical+int64(count)
@@ -163,6 +165,7 @@ func (c *Core) Take(count uint32, nowMs int64) (first proto.Timestamp, ok bool) 
 // saves are late, or the clock is out of its mind, the milliseconds below the bound are used up one by one (I3).
 func (c *Core) next(count, nowMs int64) (physical, logical int64) {
 	physical, logical = c.physical, c.logical
+	fault.Sometimes("oracle-clock-behind", nowMs < physical)
 	if nowMs > physical && nowMs < c.bound-1 {
 		return nowMs, 0
 	}

@@ -1,7 +1,11 @@
-// Package fault holds the seeded bugs (mutants) by which the simulator and the checkers are themselves tested. In a
-// build without the tag `chaos` every question answers a constant false, so the compiler removes the bug; a test
-// asserts that the release binary holds no symbol of this package. With the tag, at most one mutant is on: the one that
-// Enable named. The list in this file is the registry: a mutant without a row does not exist.
+// Package fault holds what is in the product for the sake of its tests: seeded bugs (mutants) by
+// which the simulator and the checkers are themselves tested; probes, which say that a rare place
+// was reached; quirks, places that may behave in a rare but legal way; and points at which a
+// process dies. In a build without the tag `chaos` every question answers a constant false, so the
+// compiler removes all of it; a test asserts that the release binary holds no symbol of this
+// package. With the tag, at most one mutant is on, the one that Enable named, and quirks are active
+// between Begin and End only. The lists in this package are the registries: what has no row does
+// not exist.
 package fault
 
 // Name is the name of a mutant.

@@ -25,6 +25,9 @@ func (r *replica) runApplies() {
 				break
 			}
 			item.entries = item.entries[1:]
+			if fault.Buggify("apply-one") {
+				break
+			}
 		}
 		if len(item.entries) == 0 {
 			ack.responses = item.responses
@@ -101,6 +104,9 @@ func (r *replica) applyEntry(e *raftpb.Entry, ack *applyAck) bool {
 func (r *replica) settle(e *raftpb.Entry, cmd *internalpb.Command, o Outcome, ack *applyAck) {
 	if cmd.ProposalId == 0 || cmd.ProposerStore != uint64(r.c.cfg.Store) ||
 		e.GetTerm() != r.soft.HardState.GetTerm() {
+		if _, ok := r.proposals[cmd.ProposalId]; ok {
+			fault.Reached("foreign-proposal-id")
+		}
 		return
 	}
 	size, ok := r.proposals[cmd.ProposalId]
@@ -118,9 +124,11 @@ func (r *replica) settle(e *raftpb.Entry, cmd *internalpb.Command, o Outcome, ac
 // current checks under what a command was evaluated.
 func (r *replica) current(e *raftpb.Entry, cmd *internalpb.Command) Verdict {
 	if cmd.EpochVersion != r.state.Desc.Epoch.Version && !fault.On(fault.SkipEpochCheck) {
+		fault.Reached("applied-in-other-epoch")
 		return StaleEpoch
 	}
 	if cmd.EvalTerm != e.GetTerm() && !fault.On(fault.SkipTermCheck) {
+		fault.Reached("applied-in-other-term")
 		return NotLeader
 	}
 	return Applied
@@ -211,6 +219,7 @@ func (r *replica) applyChange(e *raftpb.Entry, cmd *internalpb.Command, ch *inte
 	cc *raftpb.ConfChangeV2, o *Outcome) {
 	d := r.state.Desc
 	if ch.ExpectConf != d.Epoch.Conf || ch.After.Epoch.Version != d.Epoch.Version {
+		fault.Reached("change-of-other-epoch")
 		o.Verdict = StaleEpoch
 		return // a rejected change must not reach raft
 	}
@@ -220,6 +229,9 @@ func (r *replica) applyChange(e *raftpb.Entry, cmd *internalpb.Command, ch *inte
 	}
 	cc.Context = nil
 	r.node.ApplyConfChange(cc)
+	if me := replicaByID(ch.After, uint64(r.replicaID)); r.leads() {
+		fault.Sometimes("joint-leader-leaves", me == nil || me.Role == internalpb.ReplicaRole_LEARNER)
+	}
 	r.state.Desc = ch.After
 	r.statusDirty = true
 	o.Descriptors = []*internalpb.Descriptor{ch.After}

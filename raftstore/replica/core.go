@@ -10,6 +10,7 @@ import (
 	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -168,6 +169,7 @@ func (c *Core) Load(id proto.RangeID) error {
 	}
 	c.cfg.Spans.Set(id, d.Start, d.End)
 	if !r.hosted() { // the crash was between its removal and its destruction
+		fault.Reached("boot-of-removed")
 		r.destroy(d.NextReplicaId)
 	}
 	return nil
@@ -199,14 +201,13 @@ func (c *Core) message(m *internalpb.RaftMessage) {
 		return
 	}
 	if c.frozen[id] {
-		if held := c.early[id]; len(held) < earlyMax {
-			c.early[id] = append(held, m)
-		}
+		c.keepEarly(m)
 		return
 	}
 	r := c.replicas[id]
 	if m.Gone != nil {
 		if r != nil && uint64(r.replicaID) < m.Gone.NextReplicaId {
+			fault.Reached("told-gone")
 			r.destroy(m.Gone.NextReplicaId)
 		}
 		return
@@ -220,6 +221,7 @@ func (c *Core) message(m *internalpb.RaftMessage) {
 			return
 		}
 	case m.ToReplica > uint64(r.replicaID):
+		fault.Reached("tombstone-raised")
 		r.destroy(m.ToReplica)
 		return
 	case m.ToReplica < uint64(r.replicaID):
@@ -235,6 +237,17 @@ func (c *Core) message(m *internalpb.RaftMessage) {
 	r.step(m, rm)
 }
 
+// keepEarly keeps a message for a right-hand side that is being made.
+func (c *Core) keepEarly(m *internalpb.RaftMessage) {
+	id := proto.RangeID(m.RangeId)
+	held := c.early[id]
+	if len(held) >= earlyMax || fault.Buggify("drop-early") {
+		return
+	}
+	c.early[id] = append(held, m)
+	fault.Reached("early-message")
+}
+
 // create makes an uninitialised replica, which can vote and take a range snapshot, unless a tombstone forbids it.
 func (c *Core) create(m *internalpb.RaftMessage) *replica {
 	id := proto.RangeID(m.RangeId)
@@ -244,6 +257,7 @@ func (c *Core) create(m *internalpb.RaftMessage) *replica {
 		return nil
 	}
 	if m.ToReplica < t.NextReplicaId || m.ToReplica == 0 {
+		fault.Reached("tombstone-hit")
 		return nil
 	}
 	r, err := c.load(id, proto.ReplicaID(m.ToReplica))

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
@@ -46,6 +47,9 @@ func (r *replica) tellGone(m *internalpb.RaftMessage) bool {
 	if d == nil || m.FromReplica >= d.NextReplicaId || replicaByID(d, m.FromReplica) != nil ||
 		m.EpochConf > d.Epoch.Conf {
 		return false
+	}
+	if fault.Buggify("forget-to-tell-gone") {
+		return true
 	}
 	r.c.eff.Messages = append(r.c.eff.Messages, &internalpb.RaftMessage{
 		RangeId: uint64(r.id), FromStore: uint64(r.c.cfg.Store), FromReplica: uint64(r.replicaID),

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	vproto "github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -121,6 +122,7 @@ func (l *raftLog) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 		return true
 	}
 	if first := l.cacheFirst(); lo < first {
+		fault.Reached("log-read-from-engine")
 		more, err := l.scan(lo, min(hi, first), take)
 		if err != nil {
 			l.fail(err)
@@ -171,6 +173,7 @@ func (l *raftLog) append(b *storage.Batch, entries []*raftpb.Entry) error {
 	first, last := entries[0].GetIndex(), entries[len(entries)-1].GetIndex()
 	invariant(first <= l.last+1, "range %d: append at %d after %d", l.id, first, l.last)
 	invariant(first > l.truncated.Index, "range %d: append at %d below %d", l.id, first, l.truncated.Index)
+	fault.Sometimes("log-suffix-replaced", first <= l.last)
 	for _, e := range entries {
 		v, err := proto.Marshal(e)
 		if err != nil {
@@ -201,8 +204,11 @@ func (l *raftLog) append(b *storage.Batch, entries []*raftpb.Entry) error {
 
 // trim gives cached entries up to index back, as far as the cache is over its limit.
 func (l *raftLog) trim(index uint64) {
-	n := 0
-	for n < len(l.cache) && l.cacheBytes > l.cacheMax && l.cache[n].GetIndex() <= index {
+	n, over := 0, l.cacheMax
+	if fault.Buggify("drop-cache") {
+		over = -1
+	}
+	for n < len(l.cache) && l.cacheBytes > over && l.cache[n].GetIndex() <= index {
 		l.cacheBytes -= len(l.cache[n].GetData())
 		n++
 	}

@@ -85,6 +85,9 @@ func (r *replica) admit(proposal uint64, cmd *internalpb.Command) ([]byte, bool)
 	cfg := &r.c.cfg
 	switch {
 	case proposal == 0, proposal == r.changing:
+	case fault.Buggify("queue-seems-full"):
+		r.refuse(proposal, QueueFull, fmt.Sprintf("range %d refuses a write for once", r.id))
+		return nil, false
 	case len(r.proposals) >= cfg.QueueCountMax, r.queueBytes+len(data) > cfg.QueueBytesMax:
 		r.refuse(proposal, QueueFull, fmt.Sprintf("range %d has too many writes waiting", r.id))
 		return nil, false
@@ -99,6 +102,7 @@ func (r *replica) proposed(proposal uint64, size int, err error) {
 	r.c.mark(r)
 	switch {
 	case errors.Is(err, raft.ErrProposalDropped) && r.node.BasicStatus().LeadTransferee != raft.None:
+		fault.Reached("proposal-in-transfer")
 		r.refuse(proposal, QueueFull, "the leader is being transferred")
 	case errors.Is(err, raft.ErrProposalDropped) && r.node.BasicStatus().RaftState == raft.StateLeader:
 		r.refuse(proposal, QueueFull, fmt.Sprintf("range %d has too many uncommitted writes", r.id))
@@ -128,6 +132,7 @@ func (r *replica) failProposals() {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
+		fault.Reached("proposal-unknown")
 		r.refuse(id, Unknown, "the range's leader changed")
 		r.forget(id, r.proposals[id])
 	}
@@ -169,6 +174,7 @@ func (r *replica) mayChange(proposal uint64, epoch *internalpb.Epoch) bool {
 	case r.changing != 0 || r.preparing:
 		r.refuse(proposal, QueueFull, "another change of the range is on its way")
 	case r.acked.AppliedTerm != r.soft.HardState.GetTerm(), r.node.BasicStatus().Applied < r.confBarrier:
+		fault.Reached("change-waits-for-new-leader")
 		r.refuse(proposal, QueueFull, "the leader is new and still applies")
 	default:
 		return true
@@ -235,8 +241,12 @@ func (r *replica) issueReads() {
 		return
 	}
 	ctx := r.c.readContext() // always fresh: an answer to an older round must not confirm this one
-	r.readWait[string(ctx)] = r.readQueue
-	r.readQueue = nil
+	now := r.readQueue
+	if len(now) > 1 && fault.Buggify("read-alone") {
+		now = now[:1]
+	}
+	r.readWait[string(ctx)] = now
+	r.readQueue = r.readQueue[len(now):]
 	r.node.ReadIndex(ctx)
 }
 
@@ -269,6 +279,7 @@ func (r *replica) failReads() {
 		reads = append(reads, ready.reads...)
 	}
 	slices.Sort(reads)
+	fault.Sometimes("read-loses-term", len(reads) > 0)
 	for _, read := range reads {
 		r.c.eff.Reads = append(r.c.eff.Reads, ReadOutcome{Range: r.id, Read: read, Leader: proto.ReplicaID(r.soft.Lead)})
 	}

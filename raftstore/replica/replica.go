@@ -113,6 +113,7 @@ func (c *Core) load(id proto.RangeID, want proto.ReplicaID) (*replica, error) {
 	if r.log.last, r.log.lastTerm, err = lastIndex(c.cfg.Reader, id, truncated); err != nil {
 		return nil, err
 	}
+	fault.Sometimes("boot-with-commit-behind", found && hard.Commit < r.state.AppliedIndex)
 	hard.Commit = max(hard.Commit, r.state.AppliedIndex) // I4
 	if term := max(r.state.AppliedTerm, r.log.lastTerm); term > hard.Term {
 		hard.Term, hard.Vote = term, 0 // it has not voted in that term
@@ -166,6 +167,9 @@ func (r *replica) leads() bool { return r.soft.RaftState == raft.StateLeader }
 
 func (r *replica) snapshotMeta() (*raftpb.Snapshot, error) {
 	if !r.initialised() || r.acked.Desc.Epoch.Conf != r.state.Desc.Epoch.Conf { // the receiver may not be in it yet
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	if fault.Buggify("snapshot-unavailable") {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return snapshotOf(r.acked), nil
@@ -345,6 +349,7 @@ func (r *replica) writeLog(m *raftpb.Message) {
 	if len(m.GetResponses()) > 0 && r.unsynced && !fault.On(fault.SkipLogSync) {
 		step.Sync, r.unsynced = true, false
 	}
+	step.Sync = step.Sync || fault.Buggify("sync-anyway")
 	r.logInFlight++
 	r.c.logAcks[step.Token] = append(r.c.logAcks[step.Token], logAck{r: r, responses: local})
 }
@@ -363,7 +368,8 @@ func (r *replica) splitResponses(m *raftpb.Message, step *LogStep) (local []*raf
 
 // logStep returns the last log step when it can take more, or a new one.
 func (c *Core) logStep() *LogStep {
-	if n := len(c.eff.Log); n > 0 && c.eff.Log[n-1].Install == nil {
+	n := len(c.eff.Log)
+	if n > 0 && c.eff.Log[n-1].Install == nil && !fault.Buggify("append-apart") {
 		return &c.eff.Log[n-1]
 	}
 	c.eff.Log = append(c.eff.Log, LogStep{Token: c.nextToken()})
@@ -421,9 +427,11 @@ func (r *replica) maybeTruncate() {
 	if tooLong && applied >= first {
 		to = max(all, first+(applied-first)/2)
 	}
-	if to < first || (to-first < r.c.cfg.TruncateEntries && r.log.bytes <= r.c.cfg.LogBytesMax) {
+	few := to-first < r.c.cfg.TruncateEntries && r.log.bytes <= r.c.cfg.LogBytesMax
+	if to < first || few && !fault.Buggify("truncate-eagerly") {
 		return
 	}
+	fault.Sometimes("log-cut-under-follower", to > all)
 	r.proposeData(0, &internalpb.Command{Kind: &internalpb.Command_Truncate{
 		Truncate: &internalpb.TruncateCommand{Index: to}}})
 }

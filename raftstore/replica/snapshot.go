@@ -86,6 +86,7 @@ func (c *Core) ReserveSnapshot(snapshot uint64, m *internalpb.RaftMessage, s *in
 func (c *Core) reserve(snapshot uint64, m *internalpb.RaftMessage, s *internalpb.RangeState) (refusal string) {
 	id := proto.RangeID(m.RangeId)
 	if proto.StoreID(m.ToStore) != c.cfg.Store || c.leaving[id] || c.frozen[id] || s.GetDesc() == nil {
+		fault.Sometimes("snapshot-while-split", c.frozen[id])
 		return "the replica is being removed, split or is not here"
 	}
 	r := c.replicas[id]
@@ -105,13 +106,18 @@ func (c *Core) reserve(snapshot uint64, m *internalpb.RaftMessage, s *internalpb
 	case r.snapshot != nil:
 		return "another range snapshot is on its way"
 	case s.AppliedIndex <= r.acked.AppliedIndex:
+		fault.Reached("snapshot-is-behind")
 		r.answerSnapshot(m)
 		return "the replica is further than the range snapshot"
 	case replicaByID(s.Desc, m.ToReplica) == nil:
 		return "the range snapshot is older than the replica"
 	}
+	if fault.Buggify("refuse-reservation") {
+		return "this store takes none just now"
+	}
 	start, end := hull(r.state.Desc, s.Desc)
 	if other, ok := c.cfg.Spans.Claim(id, start, end); !ok {
+		fault.Reached("snapshot-overlaps")
 		return fmt.Sprintf("its span overlaps that of range %d on this store", other)
 	}
 	r.snapshot = &offer{id: snapshot}
@@ -188,6 +194,7 @@ func (r *replica) dropIgnoredSnapshot() {
 			return
 		}
 	}
+	fault.Reached("snapshot-ignored")
 	r.c.eff.Dropped = append(r.c.eff.Dropped, r.snapshot.id)
 	r.snapshot = nil
 	r.c.cfg.Spans.Release(r.id)
@@ -202,6 +209,7 @@ func (r *replica) runHeld() {
 			r.writeLog(m)
 		} else {
 			if r.applyInFlight > 0 || len(r.applyQueue) > 0 {
+				fault.Reached("snapshot-waits-for-apply")
 				return
 			}
 			r.install(m)
@@ -235,6 +243,7 @@ func (r *replica) install(m *raftpb.Message) {
 		r.c.fail(err)
 		return
 	}
+	fault.Sometimes("snapshot-into-data", r.initialised())
 	r.state = state
 	r.installing = true
 	step := LogStep{Token: r.c.nextToken(), Sync: true, Install: in}

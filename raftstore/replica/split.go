@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
@@ -80,6 +81,7 @@ func (r *replica) applySplit(e *raftpb.Entry, cmd *internalpb.Command, s *intern
 		return false
 	}
 	skip := r.preparedFor.Skip
+	fault.Sometimes("split-skips-right", skip)
 	r.preparedFor = nil
 	b := &r.c.eff.Apply.Batch
 	if skip {
@@ -105,6 +107,7 @@ func (r *replica) rightPrepared(h Handoff) {
 	}
 	r.preparing = false
 	if r.doomed != 0 { // the split will not be applied here; its right-hand side is let go
+		fault.Reached("split-of-doomed")
 		r.c.eff.Handoffs = append(r.c.eff.Handoffs, Handoff{
 			Kind: HandoffInit, To: h.From, From: r.id, Replica: h.Replica, Skip: true})
 		r.c.mark(r)
@@ -131,6 +134,7 @@ func (c *Core) tryPrepared(id proto.RangeID) {
 	answer := Handoff{Kind: HandoffPrepared, To: h.From, From: id, Replica: h.Replica}
 	if r := c.replicas[id]; r != nil {
 		if r.logInFlight > 0 || r.node.HasReady() || r.marked {
+			fault.Reached("split-waits-for-right")
 			return
 		}
 		invariant(!r.initialised(), "range %d has state before the split that makes it", id)
@@ -166,7 +170,7 @@ func (c *Core) initRight(h Handoff) {
 			c.fail(fmt.Errorf("start range %d after its split: %w", h.To, err))
 			return
 		}
-		if h.Campaign {
+		if h.Campaign && !fault.Buggify("no-campaign") {
 			r.campaign()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
@@ -145,6 +146,7 @@ func (e *eval) append(r *vipkvpb.AppendRequest) (*vipkvpb.AppendResponse, error)
 		return nil, err
 	}
 	if q != nil {
+		fault.Reached("request-recorded")
 		return a.answer(q.first, q.last, ts, true), nil
 	}
 	if dup, err := a.duplicateClients(r); err != nil || dup != nil {
@@ -199,6 +201,7 @@ func (a *appender) duplicateClients(r *vipkvpb.AppendRequest) (*vipkvpb.AppendRe
 	case known == 0:
 		return nil, nil
 	case known == len(r.Records) && same:
+		fault.Reached("client-in-window")
 		return a.answer(first, first+uint64(known)-1, newest, true), nil
 	}
 	return nil, a.conflict("some client ids are there already, with other records or at other places")

@@ -8,6 +8,7 @@ import (
 	"hash"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -71,6 +72,7 @@ func (e *eval) commit(c *change) (ts proto.Timestamp, duplicate bool, err error)
 		digest = c.digest()
 		ts, err := e.recorded(PlainKey(e.Tenant, c.mutations[0].Key), c.id, digest)
 		if err != nil || ts != 0 {
+			fault.Sometimes("request-recorded", ts != 0)
 			return ts, ts != 0, err
 		}
 	}
