@@ -8,6 +8,7 @@ import (
 
 	"github.com/vipkv/vipkv/placement/schedule"
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // KV is a record of the system range: a plain key of tenant 0 and its value.
@@ -55,6 +56,8 @@ type Config struct {
 	NowMs func() int64
 	// Logger gets the events: who was moved where, and why. Nil: none.
 	Logger *slog.Logger
+	// Wait is how its loops and its writers wait. Default wait.Real.
+	Wait wait.Scheduler
 }
 
 // DefaultConfig has every field but NodeID, ClusterID and NowMs.

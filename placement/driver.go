@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 const (
@@ -29,7 +29,7 @@ var ErrSuperseded = errors.New("the placement driver was activated or deactivate
 type Driver struct {
 	cfg     Config
 	state   State
-	writing chan struct{} // capacity 1: who holds the slot may call State.Save (I6)
+	writing chan struct{} // capacity 1: who took what lies in it may call State.Save (I6)
 
 	mu struct { // never held across State calls
 		sync.Mutex
@@ -48,7 +48,10 @@ func New(cfg Config, state State) (*Driver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{cfg: cfg, state: state, writing: make(chan struct{}, 1)}, nil
+	cfg.Wait = wait.Or(cfg.Wait)
+	d := &Driver{cfg: cfg, state: state, writing: make(chan struct{}, 1)}
+	d.release()
+	return d, nil
 }
 
 // Activate loads the records and makes the driver active for a term of leadership of the system range. An older
@@ -119,37 +122,20 @@ func notLeader() error {
 
 // Run decides and saves, while active, until ctx ends. It owns two goroutines and returns nil after both.
 func (d *Driver) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	wg.Go(func() { d.tickLoop(ctx) })
-	wg.Go(func() { d.flushLoop(ctx) })
-	wg.Wait()
+	wait.All(d.cfg.Wait, func() { d.tickLoop(ctx) }, func() { d.flushLoop(ctx) })
 	return nil
 }
 
 func (d *Driver) tickLoop(ctx context.Context) {
-	ticker := time.NewTicker(d.cfg.Tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			d.Tick()
-		}
+	for d.cfg.Wait.Sleep(ctx, d.cfg.Tick) == nil {
+		d.Tick()
 	}
 }
 
 func (d *Driver) flushLoop(ctx context.Context) {
-	ticker := time.NewTicker(d.cfg.FlushEvery)
-	defer ticker.Stop()
 	failing := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		flushCtx, cancel := context.WithTimeout(ctx, d.cfg.SaveTimeout)
+	for d.cfg.Wait.Sleep(ctx, d.cfg.FlushEvery) == nil {
+		flushCtx, cancel := d.cfg.Wait.WithTimeout(ctx, d.cfg.SaveTimeout)
 		err := d.Flush(flushCtx)
 		cancel()
 		if err != nil && !failing && ctx.Err() == nil {
@@ -159,7 +145,7 @@ func (d *Driver) flushLoop(ctx context.Context) {
 	}
 }
 
-// Tick judges the stores and decides. Run calls it; a simulator calls it instead of Run, every Config.Tick.
+// Tick judges the stores and decides. Run calls it.
 func (d *Driver) Tick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,16 +174,9 @@ func (d *Driver) Tick() {
 }
 
 // acquire takes the writer's slot.
-func (d *Driver) acquire(ctx context.Context) error {
-	select {
-	case d.writing <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (d *Driver) acquire(ctx context.Context) error { return d.cfg.Wait.Await(ctx, d.writing) }
 
-func (d *Driver) release() { <-d.writing }
+func (d *Driver) release() { d.writing <- struct{}{} }
 
 // Flush saves what heartbeats brought, FlushMax records a save, until nothing is left. Run calls it.
 func (d *Driver) Flush(ctx context.Context) error {

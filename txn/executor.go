@@ -12,6 +12,7 @@ import (
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
@@ -55,6 +56,8 @@ type Config struct {
 	// LatchWaitersMax is how many commands of one range may wait for latches; more are refused with
 	// *rpcerr.ThrottledError. Default 4096, at least 1.
 	LatchWaitersMax int
+	// Wait is how commands wait for latches and for outcomes. Default wait.Real.
+	Wait wait.Scheduler
 }
 
 // DefaultConfig fills in what has a default.
@@ -94,6 +97,7 @@ func NewExecutor(cfg Config) *Executor {
 	if err := cfg.Validate(); err != nil {
 		panic(err)
 	}
+	cfg.Wait = wait.Or(cfg.Wait)
 	e := &Executor{cfg: cfg}
 	e.mu.ranges = make(map[proto.RangeID]*rangeLatches)
 	return e
@@ -154,7 +158,7 @@ func (e *Executor) latches(id proto.RangeID) *rangeLatches {
 	defer e.mu.Unlock()
 	r := e.mu.ranges[id]
 	if r == nil {
-		r = &rangeLatches{Latches: NewLatches(e.cfg.LatchWaitersMax)}
+		r = &rangeLatches{Latches: newLatches(e.cfg.LatchWaitersMax, e.cfg.Wait)}
 		e.mu.ranges[id] = r
 	}
 	r.users++
@@ -363,23 +367,22 @@ func (c *command) propose(
 			Tenant: uint32(c.tenant), Batch: res.Batch.Bytes(), DeltaBytes: res.DeltaBytes,
 		}},
 	}
-	done := make(chan error, 1)
+	done := make(chan struct{})
+	var err error // written before done is closed
 	c.e.proposals.Add(1)
-	go func() {
+	c.e.cfg.Wait.Go(func() {
 		defer c.e.proposals.Done()
-		err := c.e.cfg.Engine.Propose(context.WithoutCancel(ctx), c.id, cmd)
+		err = c.e.cfg.Engine.Propose(context.WithoutCancel(ctx), c.id, cmd)
 		release()
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return nil, err
-		}
-		return res.Response, nil
-	case <-ctx.Done():
+		close(done)
+	})
+	if c.e.cfg.Wait.Await(ctx, done) != nil {
 		return nil, rpcerr.Ambiguous("the caller left before the write was applied")
 	}
+	if err != nil {
+		return nil, err
+	}
+	return res.Response, nil
 }
 
 func answerOf(res *mvcc.Result) *internalpb.ExecuteResponse {

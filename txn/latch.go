@@ -11,6 +11,7 @@ import (
 
 	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
@@ -19,6 +20,7 @@ import (
 // first. Reads share, a write excludes.
 type Latches struct {
 	waitersMax int
+	wait       wait.Scheduler
 
 	mu struct { // never held while waiting
 		sync.Mutex
@@ -51,8 +53,10 @@ type Guard struct {
 
 // NewLatches makes latches of which at most waitersMax commands wait at a time; one more is refused with
 // *rpcerr.ThrottledError.
-func NewLatches(waitersMax int) *Latches {
-	l := &Latches{waitersMax: waitersMax}
+func NewLatches(waitersMax int) *Latches { return newLatches(waitersMax, wait.Real{}) }
+
+func newLatches(waitersMax int, w wait.Scheduler) *Latches {
+	l := &Latches{waitersMax: waitersMax, wait: w}
 	l.mu.points = btree.NewG(16, func(a, b *point) bool { return bytes.Compare(a.key, b.key) < 0 })
 	return l
 }
@@ -140,21 +144,20 @@ func (l *Latches) waitUnlock(ctx context.Context, g *Guard) error {
 	g.granted = make(chan struct{})
 	l.mu.waiters++
 	l.mu.Unlock()
-	select {
-	case <-g.granted:
+	err := l.wait.Await(ctx, g.granted)
+	if err == nil {
 		return nil
-	case <-ctx.Done():
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if g.waits == 0 { // granted in the meantime
 		l.releaseLocked(g)
-		return ctx.Err()
+		return err
 	}
 	// It keeps its place until its turn comes: those behind it wait for those before it through it.
 	fault.Reached("latch-abandoned")
 	g.gone = true
-	return ctx.Err()
+	return err
 }
 
 // enterLocked gives the guard its place after all that it conflicts with.

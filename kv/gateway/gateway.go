@@ -20,6 +20,7 @@ import (
 	"github.com/vipkv/vipkv/proto/authz"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	DeadlineMax time.Duration
 	// NowMs is the wall clock, for request ids of callers that sent none.
 	NowMs func() int64
+	// Wait is how requests are bounded. Default wait.Real.
+	Wait wait.Scheduler
 }
 
 // Gateway is the front door: it authenticates, authorises, admits, and carries out requests by
@@ -64,6 +67,7 @@ type Gateway struct {
 
 // New returns a gateway.
 func New(cfg Config) *Gateway {
+	cfg.Wait = wait.Or(cfg.Wait)
 	g := &Gateway{cfg: cfg, cmds: &commands{router: cfg.Router}, slots: make(chan struct{}, cfg.RequestsMax),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "vipkv_gateway_request_seconds", Help: "Time of a request, by method and status code.",
@@ -98,7 +102,7 @@ func (g *Gateway) Unary(
 		}
 		g.latency.WithLabelValues(info.FullMethod, status.Code(err).String()).Observe(time.Since(start).Seconds())
 	}()
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.DeadlineMax)
+	ctx, cancel := g.cfg.Wait.WithTimeout(ctx, g.cfg.DeadlineMax)
 	defer cancel()
 	select {
 	case g.slots <- struct{}{}:

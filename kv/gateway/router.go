@@ -17,6 +17,7 @@ import (
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
@@ -42,6 +43,10 @@ type RouterConfig struct {
 	BackoffMin, BackoffMax time.Duration
 	// CacheMax bounds the cached locations. Default 100,000.
 	CacheMax int
+	// Wait is how it pauses and bounds attempts. Default wait.Real.
+	Wait wait.Scheduler
+	// Jitter draws from [0, d). Default: at random.
+	Jitter func(d time.Duration) time.Duration
 }
 
 // DefaultRouterConfig returns the defaults.
@@ -77,6 +82,10 @@ func (l *location) holds(at mvcc.Route) bool {
 
 // NewRouter returns a router with an empty cache.
 func NewRouter(cfg RouterConfig) *Router {
+	cfg.Wait = wait.Or(cfg.Wait)
+	if cfg.Jitter == nil {
+		cfg.Jitter = func(d time.Duration) time.Duration { return rand.N(d) }
+	}
 	return &Router{cfg: cfg, cache: btree.NewG(16, func(a, b *location) bool {
 		return bytes.Compare(a.desc.Start, b.desc.Start) < 0
 	})}
@@ -91,7 +100,7 @@ func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.Exe
 	*internalpb.ExecuteResponse, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.Deadline)
+		ctx, cancel = r.cfg.Wait.WithTimeout(ctx, r.cfg.Deadline)
 		defer cancel()
 	}
 	var last error
@@ -99,12 +108,12 @@ func (r *Router) Send(ctx context.Context, route mvcc.Route, req *internalpb.Exe
 	pause := r.cfg.BackoffMin
 	for attempt := 0; ; attempt++ {
 		if attempt > 0 {
-			wait := pause/2 + rand.N(pause/2+1)
+			d := pause/2 + r.cfg.Jitter(pause/2+1)
 			var t *rpcerr.ThrottledError
 			if errors.As(last, &t) {
-				wait = max(wait, time.Duration(t.RetryAfterMs)*time.Millisecond)
+				d = max(d, time.Duration(t.RetryAfterMs)*time.Millisecond)
 			}
-			if !sleep(ctx, wait) {
+			if r.cfg.Wait.Sleep(ctx, d) != nil {
 				return nil, r.giveUp(ctx, last, unknown)
 			}
 			pause = min(pause*2, r.cfg.BackoffMax)
@@ -163,20 +172,9 @@ func written(req *internalpb.ExecuteRequest) any {
 	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 func (r *Router) attempt(ctx context.Context, store proto.StoreID, d *internalpb.Descriptor,
 	req *internalpb.ExecuteRequest) (*internalpb.ExecuteResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
+	ctx, cancel := r.cfg.Wait.WithTimeout(ctx, r.cfg.Attempt)
 	defer cancel()
 	routed := &internalpb.ExecuteRequest{Tenant: req.Tenant, RangeId: d.RangeId, EpochVersion: d.Epoch.Version,
 		ReadAt: req.ReadAt, Request: req.Request}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // ErrBatcherStopped: Batcher.Run has returned.
@@ -29,11 +30,14 @@ type BatcherConfig struct {
 	QueueMax int
 	// CallTimeout bounds one call: 5 s by default.
 	CallTimeout time.Duration
+	// Wait is how requests and calls wait. Default wait.Real.
+	Wait wait.Scheduler
 }
 
 // DefaultBatcherConfig has every field.
 func DefaultBatcherConfig() BatcherConfig {
-	return BatcherConfig{CallsMax: 2, BatchMax: 8192, QueueMax: 65_536, CallTimeout: 5 * time.Second}
+	return BatcherConfig{CallsMax: 2, BatchMax: 8192, QueueMax: 65_536, CallTimeout: 5 * time.Second,
+		Wait: wait.Real{}}
 }
 
 // Validate checks the config.
@@ -44,9 +48,16 @@ func (c BatcherConfig) Validate() error {
 	return nil
 }
 
-type answer struct {
-	ts  proto.Timestamp
-	err error
+// request is one who waits for a timestamp. ts and err are written before done is closed.
+type request struct {
+	done chan struct{}
+	ts   proto.Timestamp
+	err  error
+}
+
+func (r *request) answer(ts proto.Timestamp, err error) {
+	r.ts, r.err = ts, err
+	close(r.done)
 }
 
 // Batcher turns concurrent requests for a timestamp into shared calls.
@@ -57,7 +68,7 @@ type Batcher struct {
 
 	mu struct {
 		sync.Mutex
-		waiting []chan answer // each of capacity 1
+		waiting []*request
 		stopped bool
 	}
 }
@@ -67,13 +78,14 @@ func NewBatcher(cfg BatcherConfig, fetch Fetch) (*Batcher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.Wait = wait.Or(cfg.Wait)
 	return &Batcher{cfg: cfg, fetch: fetch, wake: make(chan struct{}, cfg.CallsMax)}, nil
 }
 
 // Timestamp returns a fresh timestamp: greater than every timestamp that anybody received before this call began.
 // Errors: those of the fetch, ThrottledError when the queue is full, ErrBatcherStopped, the context's.
 func (b *Batcher) Timestamp(ctx context.Context) (proto.Timestamp, error) {
-	ch := make(chan answer, 1)
+	r := &request{done: make(chan struct{})}
 	b.mu.Lock()
 	switch {
 	case b.mu.stopped:
@@ -83,15 +95,13 @@ func (b *Batcher) Timestamp(ctx context.Context) (proto.Timestamp, error) {
 		b.mu.Unlock()
 		return 0, rpcerr.Throttled("too many requests wait for a timestamp", 10*time.Millisecond)
 	}
-	b.mu.waiting = append(b.mu.waiting, ch)
+	b.mu.waiting = append(b.mu.waiting, r)
 	b.mu.Unlock()
 	b.signal()
-	select {
-	case a := <-ch:
-		return a.ts, a.err
-	case <-ctx.Done():
-		return 0, ctx.Err() // its place in the call is wasted, nothing more
+	if err := b.cfg.Wait.Await(ctx, r.done); err != nil {
+		return 0, err // its place in the call is wasted, nothing more
 	}
+	return r.ts, r.err
 }
 
 func (b *Batcher) signal() {
@@ -103,29 +113,24 @@ func (b *Batcher) signal() {
 
 // Run answers requests until ctx ends, then fails all that wait and returns nil. It owns CallsMax goroutines.
 func (b *Batcher) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	for range b.cfg.CallsMax {
-		wg.Go(func() { b.loop(ctx) })
+	loops := make([]func(), b.cfg.CallsMax)
+	for i := range loops {
+		loops[i] = func() { b.loop(ctx) }
 	}
-	wg.Wait()
+	wait.All(b.cfg.Wait, loops...)
 	b.mu.Lock()
 	b.mu.stopped = true
 	left := b.mu.waiting
 	b.mu.waiting = nil
 	b.mu.Unlock()
-	for _, ch := range left {
-		ch <- answer{err: ErrBatcherStopped}
+	for _, r := range left {
+		r.answer(0, ErrBatcherStopped)
 	}
 	return nil
 }
 
 func (b *Batcher) loop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.wake:
-		}
+	for b.cfg.Wait.Await(ctx, b.wake) == nil {
 		for ctx.Err() == nil {
 			batch := b.takeBatch()
 			if len(batch) == 0 {
@@ -137,7 +142,7 @@ func (b *Batcher) loop(ctx context.Context) {
 }
 
 // takeBatch closes the batch: who comes later is in another one (I6).
-func (b *Batcher) takeBatch() []chan answer {
+func (b *Batcher) takeBatch() []*request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := min(len(b.mu.waiting), b.cfg.BatchMax)
@@ -149,18 +154,18 @@ func (b *Batcher) takeBatch() []chan answer {
 	return batch
 }
 
-func (b *Batcher) call(ctx context.Context, batch []chan answer) {
-	callCtx, cancel := context.WithTimeout(ctx, b.cfg.CallTimeout)
+func (b *Batcher) call(ctx context.Context, batch []*request) {
+	callCtx, cancel := b.cfg.Wait.WithTimeout(ctx, b.cfg.CallTimeout)
 	defer cancel()
 	first, err := b.fetch(callCtx, uint32(len(batch)))
 	if err != nil {
 		err = fmt.Errorf("take %d timestamps: %w", len(batch), err)
 	}
-	for i, ch := range batch {
+	for i, r := range batch {
 		if err != nil {
-			ch <- answer{err: err}
+			r.answer(0, err)
 			continue
 		}
-		ch <- answer{ts: first + proto.Timestamp(i)}
+		r.answer(first+proto.Timestamp(i), nil)
 	}
 }

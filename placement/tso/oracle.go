@@ -11,6 +11,7 @@ import (
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // ErrNotServing: this node's oracle does not serve now; ask the node that leads the system range. No timestamp was
@@ -47,6 +48,8 @@ type Config struct {
 	Leading func(term uint64) bool
 	// Logger: nil logs nothing.
 	Logger *slog.Logger
+	// Wait is how requests wait for a higher bound, and Run between its looks. Default wait.Real.
+	Wait wait.Scheduler
 }
 
 // DefaultConfig has every field but NowMs and Leading.
@@ -99,6 +102,7 @@ func New(cfg Config, saver Saver) (*Oracle, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Wait = wait.Or(cfg.Wait)
 	o := &Oracle{cfg: cfg, saver: saver, wake: make(chan struct{}, 1)}
 	o.mu.core = NewCore(cfg.WindowMs, cfg.ForwardJumpMaxMs)
 	o.mu.changed = make(chan struct{})
@@ -177,15 +181,13 @@ func (o *Oracle) Timestamps(ctx context.Context, count uint32) (first proto.Time
 	}
 	first, changed, err := o.take(generation, count, false)
 	for changed != nil && err == nil {
-		select {
-		case <-changed:
-			first, changed, err = o.take(generation, count, true)
-		case <-ctx.Done():
+		if err := o.cfg.Wait.Await(ctx, changed); err != nil {
 			o.mu.Lock()
 			o.mu.waiters--
 			o.mu.Unlock()
-			return 0, ctx.Err()
+			return 0, err
 		}
+		first, changed, err = o.take(generation, count, true)
 	}
 	if err != nil {
 		return 0, err
@@ -247,26 +249,16 @@ func (o *Oracle) signalRun() {
 // Run keeps the bound ahead of need until ctx ends. It returns nil. A failed save is tried again after ExtendEvery;
 // meanwhile the oracle serves below the old bound.
 func (o *Oracle) Run(ctx context.Context) error {
-	ticker := time.NewTicker(o.cfg.ExtendEvery)
-	defer ticker.Stop()
 	ignoring := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		case <-o.wake:
-		}
-		failed := o.extend(ctx, &ignoring)
-		if !failed {
-			continue
-		}
-		select { // do not let waiters spin us through failing saves
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+	for ctx.Err() == nil {
+		look, cancel := o.cfg.Wait.WithTimeout(ctx, o.cfg.ExtendEvery)
+		_ = o.cfg.Wait.Await(look, o.wake) // or it is time to look anyway
+		cancel()
+		if ctx.Err() == nil && o.extend(ctx, &ignoring) {
+			_ = o.cfg.Wait.Sleep(ctx, o.cfg.ExtendEvery) // do not let waiters spin us through failing saves
 		}
 	}
+	return nil
 }
 
 func (o *Oracle) extend(ctx context.Context, ignoring *bool) (failed bool) {
@@ -283,7 +275,7 @@ func (o *Oracle) extend(ctx context.Context, ignoring *bool) (failed bool) {
 	if !due {
 		return false
 	}
-	saveCtx, cancel := context.WithTimeout(ctx, o.cfg.SaveTimeout)
+	saveCtx, cancel := o.cfg.Wait.WithTimeout(ctx, o.cfg.SaveTimeout)
 	err := o.saver.SaveBound(saveCtx, s.Term, uint64(s.BoundMs), s.At)
 	cancel()
 	o.mu.Lock()
