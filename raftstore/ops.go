@@ -1,8 +1,11 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vipkv/vipkv/proto"
@@ -20,7 +23,7 @@ const changeTimeout = 10 * time.Second
 
 // Begin returns the descriptor and the term under which a command on the range may be evaluated: this store leads the
 // range and has applied an entry of its term, so nothing of an earlier term can be applied any more.
-func (s *Store) Begin(id proto.RangeID) (*internalpb.Descriptor, uint64, error) {
+func (s *Calls) Begin(id proto.RangeID) (*internalpb.Descriptor, uint64, error) {
 	st, ok := s.Status(id)
 	switch {
 	case !ok || st.Descriptor == nil:
@@ -46,7 +49,7 @@ func storeOf(d *internalpb.Descriptor, id proto.ReplicaID) proto.StoreID {
 	return 0
 }
 
-func (s *Store) leaderStore(id proto.RangeID, leader proto.ReplicaID) proto.StoreID {
+func (s *Calls) leaderStore(id proto.RangeID, leader proto.ReplicaID) proto.StoreID {
 	if st, ok := s.Status(id); ok {
 		return storeOf(st.Descriptor, leader)
 	}
@@ -55,31 +58,30 @@ func (s *Store) leaderStore(id proto.RangeID, leader proto.ReplicaID) proto.Stor
 
 // Confirm returns nil once this store is known to have led the range in this term at a moment after the call was made,
 // and to have applied everything that was committed before the call.
-func (s *Store) Confirm(ctx context.Context, id proto.RangeID, term uint64) error {
+func (s *Calls) Confirm(ctx context.Context, id proto.RangeID, term uint64) error {
 	read := s.nextID.Add(1)
-	ch := s.reads.add(read)
-	if !s.workerOf(id).box.offer(func(c *replica.Core) { c.Read(id, read) }) {
+	one := s.reads.add(read)
+	if one == nil {
+		return notLeader(id, 0)
+	}
+	if !s.cfg.Offer(id, func(c *replica.Core) { c.Read(id, read) }) {
 		s.reads.remove(read)
 		return rpcerr.Throttled("the store is busy", retryAfter)
 	}
-	select {
-	case o := <-ch:
-		if !o.OK || o.Term != term {
-			return notLeader(id, s.leaderStore(id, o.Leader))
-		}
-		return nil
-	case <-ctx.Done():
-		s.reads.remove(read)
-		return fmt.Errorf("read index of range %d: %w", id, ctx.Err())
-	case <-s.stopped:
-		s.reads.remove(read)
+	switch o, err := s.reads.result(ctx, s.cfg.Wait, read, one); {
+	case errors.Is(err, ErrStopped):
 		return notLeader(id, 0)
+	case err != nil:
+		return fmt.Errorf("read index of range %d: %w", id, err)
+	case !o.OK || o.Term != term:
+		return notLeader(id, s.leaderStore(id, o.Leader))
 	}
+	return nil
 }
 
 // Propose returns nil when the command was applied here. NotLeaderError, StaleEpochError and ThrottledError: without
 // effect. AmbiguousError: not known. cmd belongs to the store from here on, whatever the answer.
-func (s *Store) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.Command) error {
+func (s *Calls) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.Command) error {
 	o, err := s.propose(ctx, id, func(c *replica.Core, proposal uint64) { c.Propose(id, proposal, cmd) })
 	if err != nil {
 		return err
@@ -88,32 +90,28 @@ func (s *Store) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.C
 }
 
 // propose posts a proposal and waits for its outcome. Leadership lost, a full queue or the end of the store resolve it.
-func (s *Store) propose(ctx context.Context, id proto.RangeID,
+func (s *Calls) propose(ctx context.Context, id proto.RangeID,
 	post func(*replica.Core, uint64)) (*replica.Outcome, error) {
-	select {
-	case <-s.stopped:
-		return nil, notLeader(id, 0)
-	default:
-	}
 	proposal := s.nextID.Add(1)
-	ch := s.proposals.add(proposal)
-	if !s.workerOf(id).box.offer(func(c *replica.Core) { post(c, proposal) }) {
+	one := s.proposals.add(proposal)
+	if one == nil {
+		return nil, notLeader(id, 0)
+	}
+	if !s.cfg.Offer(id, func(c *replica.Core) { post(c, proposal) }) {
 		s.proposals.remove(proposal)
 		return nil, rpcerr.Throttled("the store is busy", retryAfter)
 	}
-	select {
-	case o := <-ch:
-		return &o, nil
-	case <-ctx.Done():
-		s.proposals.remove(proposal)
-		return nil, rpcerr.Ambiguous("the call ended while the write was in the log")
-	case <-s.stopped:
-		s.proposals.remove(proposal)
+	o, err := s.proposals.result(ctx, s.cfg.Wait, proposal, one)
+	switch {
+	case errors.Is(err, ErrStopped):
 		return nil, rpcerr.Ambiguous("the node stopped while the write was in the log")
+	case err != nil:
+		return nil, rpcerr.Ambiguous("the call ended while the write was in the log")
 	}
+	return &o, nil
 }
 
-func (s *Store) verdict(o *replica.Outcome) error {
+func (s *Calls) verdict(o *replica.Outcome) error {
 	switch o.Verdict {
 	case replica.Applied:
 		return nil
@@ -122,7 +120,7 @@ func (s *Store) verdict(o *replica.Outcome) error {
 	case replica.StaleEpoch:
 		return &rpcerr.StaleEpochError{StaleEpoch: &vipkvpb.StaleEpoch{}}
 	case replica.QueueFull:
-		s.metrics.queueFull.Inc()
+		s.cfg.QueueFull()
 		return rpcerr.Throttled(o.Reason, retryAfter)
 	case replica.Refused:
 		return fmt.Errorf("range %d refused the command: %s", o.Range, o.Reason)
@@ -131,9 +129,9 @@ func (s *Store) verdict(o *replica.Outcome) error {
 }
 
 // ChangeReplicas carries out one step of membership and returns the descriptor that it made.
-func (s *Store) ChangeReplicas(ctx context.Context, id proto.RangeID, epoch *internalpb.Epoch,
+func (s *Calls) ChangeReplicas(ctx context.Context, id proto.RangeID, epoch *internalpb.Epoch,
 	step *internalpb.ChangeReplicasStep) (*internalpb.Descriptor, error) {
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := s.cfg.Wait.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	o, err := s.propose(ctx, id, func(c *replica.Core, proposal uint64) { c.ProposeChange(id, proposal, epoch, step) })
 	if err != nil {
@@ -146,67 +144,64 @@ func (s *Store) ChangeReplicas(ctx context.Context, id proto.RangeID, epoch *int
 }
 
 // TransferLeader hands the range's leadership to another replica and waits until it has gone.
-func (s *Store) TransferLeader(ctx context.Context, id proto.RangeID, to proto.ReplicaID) error {
+func (s *Calls) TransferLeader(ctx context.Context, id proto.RangeID, to proto.ReplicaID) error {
 	if _, _, err := s.Begin(id); err != nil {
 		return err
 	}
-	if !s.workerOf(id).box.offer(func(c *replica.Core) { c.TransferLeader(id, to) }) {
+	if !s.cfg.Offer(id, func(c *replica.Core) { c.TransferLeader(id, to) }) {
 		return rpcerr.Throttled("the store is busy", retryAfter)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Duration(s.cfg.Core.ElectionTicks)*s.cfg.TickInterval)
+	ctx, cancel := s.cfg.Wait.WithTimeout(ctx, s.cfg.TransferTimeout)
 	defer cancel()
-	t := time.NewTicker(s.cfg.TickInterval / 4)
-	defer t.Stop()
 	for {
 		if st, ok := s.Status(id); !ok || !st.Leads || st.Replica == to {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("transfer range %d to replica %d: %w", id, to, ctx.Err())
-		case <-s.stopped:
-			return ErrStopped
-		case <-t.C:
+		if err := s.cfg.Wait.Sleep(ctx, s.cfg.TransferTimeout/transferLooks); err != nil {
+			return fmt.Errorf("transfer range %d to replica %d: %w", id, to, err)
 		}
 	}
 }
 
-// call runs f on a worker's goroutine and waits for it.
-func (s *Store) call(ctx context.Context, w *worker, f func(*replica.Core)) error {
-	done := make(chan struct{})
-	if !w.box.offer(func(c *replica.Core) { f(c); close(done) }) {
-		return rpcerr.Throttled("the store is busy", retryAfter)
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.stopped:
+// transferLooks is how often TransferLeader looks within its timeout.
+const transferLooks = 80
+
+// visit runs f with the core that owns the range, on its goroutine, and waits for it.
+func (s *Calls) visit(ctx context.Context, id proto.RangeID, f func(*replica.Core)) error {
+	visit := s.nextID.Add(1)
+	one := s.visits.add(visit)
+	if one == nil {
 		return ErrStopped
 	}
+	if !s.cfg.Offer(id, func(c *replica.Core) { f(c); s.visits.answer(visit, struct{}{}) }) {
+		s.visits.remove(visit)
+		return rpcerr.Throttled("the store is busy", retryAfter)
+	}
+	_, err := s.visits.result(ctx, s.cfg.Wait, visit, one)
+	return err
 }
 
-// Led describes every range that this store leads, and the replicas that have had no leader for orphanTicks.
-func (s *Store) Led(ctx context.Context, orphanTicks int) (led []*internalpb.RangeHeartbeat,
+// Led describes every range that this store leads, and the replicas that have had no leader for orphanTicks, each in
+// the order of ids.
+func (s *Calls) Led(ctx context.Context, orphanTicks int) (led []*internalpb.RangeHeartbeat,
 	orphans []*internalpb.OrphanReplica, replicas int, err error) {
-	perWorker := make([][]*replica.Status, len(s.workers))
+	perWorker := make([][]*replica.Status, s.cfg.Workers)
 	s.Statuses(func(st *replica.Status) bool {
 		replicas++
 		if st.Leads && st.Descriptor != nil {
-			i := uint64(st.Range) % uint64(len(s.workers))
+			i := uint64(st.Range) % uint64(s.cfg.Workers)
 			perWorker[i] = append(perWorker[i], st)
 		} else if st.LeaderlessTicks >= orphanTicks {
 			orphans = append(orphans, &internalpb.OrphanReplica{RangeId: uint64(st.Range), ReplicaId: uint64(st.Replica)})
 		}
 		return true
 	})
-	for i, sts := range perWorker {
+	for _, sts := range perWorker {
 		if len(sts) == 0 {
 			continue
 		}
 		var part []*internalpb.RangeHeartbeat
-		err := s.call(ctx, s.workers[i], func(c *replica.Core) {
+		err := s.visit(ctx, sts[0].Range, func(c *replica.Core) {
 			for _, st := range sts {
 				if p := c.Progress(st.Range); p != nil {
 					part = append(part, &internalpb.RangeHeartbeat{
@@ -219,18 +214,22 @@ func (s *Store) Led(ctx context.Context, orphanTicks int) (led []*internalpb.Ran
 		}
 		led = append(led, part...)
 	}
+	slices.SortFunc(led, func(a, b *internalpb.RangeHeartbeat) int {
+		return cmp.Compare(a.Desc.RangeId, b.Desc.RangeId)
+	})
+	slices.SortFunc(orphans, func(a, b *internalpb.OrphanReplica) int { return cmp.Compare(a.RangeId, b.RangeId) })
 	return led, orphans, replicas, nil
 }
 
 // Gone tells a replica of this store that the range's descriptor does not have it any more.
-func (s *Store) Gone(id proto.RangeID, rep proto.ReplicaID) {
-	s.workerOf(id).box.offer(func(c *replica.Core) {
+func (s *Calls) Gone(id proto.RangeID, rep proto.ReplicaID) {
+	s.cfg.Offer(id, func(c *replica.Core) {
 		c.Message(&internalpb.RaftMessage{RangeId: uint64(id), ToStore: uint64(s.cfg.Store), ToReplica: uint64(rep),
 			Gone: &internalpb.Gone{NextReplicaId: uint64(rep) + 1}})
 	})
 }
 
 // Campaign makes this store's replica of the range stand for election at once.
-func (s *Store) Campaign(id proto.RangeID) {
-	s.workerOf(id).box.offer(func(c *replica.Core) { c.Campaign(id) })
+func (s *Calls) Campaign(id proto.RangeID) {
+	s.cfg.Offer(id, func(c *replica.Core) { c.Campaign(id) })
 }

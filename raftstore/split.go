@@ -77,7 +77,7 @@ func (s *Store) tooLarge(refused map[proto.RangeID]uint64) (ids []proto.RangeID)
 }
 
 // Split splits a range that this store leads at key, or in the middle when key is empty.
-func (s *Store) Split(ctx context.Context, id proto.RangeID,
+func (s *Calls) Split(ctx context.Context, id proto.RangeID,
 	key []byte) (left, right *internalpb.Descriptor, err error) {
 	if id == proto.SystemRange {
 		return nil, nil, errors.New("the system range is never split")
@@ -95,7 +95,7 @@ func (s *Store) Split(ctx context.Context, id proto.RangeID,
 	}
 	point.Epoch = d.Epoch
 	point.Campaigner = s.campaigner(ctx, d, point.Right)
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := s.cfg.Wait.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	o, err := s.propose(ctx, id, func(c *replica.Core, proposal uint64) { c.ProposeSplit(id, proposal, *point) })
 	if err != nil {
@@ -104,16 +104,16 @@ func (s *Store) Split(ctx context.Context, id proto.RangeID,
 	if err := s.verdict(o); err != nil {
 		return nil, nil, fmt.Errorf("split range %d: %w", id, err)
 	}
-	s.metrics.splits.Inc()
+	s.cfg.Split()
 	s.cfg.Logger.Info("range split", slog.Uint64("range", uint64(id)), slog.Uint64("right", uint64(point.Right)))
 	return o.Descriptors[0], o.Descriptors[1], nil
 }
 
 // campaigner spreads the first leaders of right-hand sides over the voters that are there.
-func (s *Store) campaigner(ctx context.Context, d *internalpb.Descriptor, right proto.RangeID) proto.ReplicaID {
+func (s *Calls) campaigner(ctx context.Context, d *internalpb.Descriptor, right proto.RangeID) proto.ReplicaID {
 	var progress []*internalpb.ReplicaProgress
 	id := proto.RangeID(d.RangeId)
-	if err := s.call(ctx, s.workerOf(id), func(c *replica.Core) { progress = c.Progress(id) }); err != nil {
+	if err := s.visit(ctx, id, func(c *replica.Core) { progress = c.Progress(id) }); err != nil {
 		return 0
 	}
 	var voters []uint64
@@ -133,7 +133,7 @@ func (s *Store) campaigner(ctx context.Context, d *internalpb.Descriptor, right 
 
 // splitPoint finds the key and counts what lies left of it. The whole span is read once, from a view, so the counter
 // of the left-hand side is exact for that view.
-func (s *Store) splitPoint(ctx context.Context, d *internalpb.Descriptor, key []byte) (*replica.Split, error) {
+func (s *Calls) splitPoint(ctx context.Context, d *internalpb.Descriptor, key []byte) (*replica.Split, error) {
 	view := s.NewView()
 	defer func() { _ = view.Close() }() // only read from; errors showed while reading
 	total := uint64(0)

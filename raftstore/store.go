@@ -12,17 +12,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vipkv/vipkv/proto"
-	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
-// ErrStopped is returned to whoever waits on a store that stops or has failed.
-var ErrStopped = errors.New("the store has stopped")
-
 // Store is one disk's replicas: cores, their workers, the log writer, the applier, range snapshots and splits.
 type Store struct {
+	*Calls
 	cfg     Config
 	workers []*worker
 	logs    *queue[logJob]
@@ -34,11 +31,6 @@ type Store struct {
 	sends    chan sendJob // capacity: what raft can ask for at once; full: the snapshot fails and raft asks again
 	splits   chan struct{}
 
-	nextID    atomic.Uint64 // of proposals and reads
-	proposals waiters[replica.Outcome]
-	reads     waiters[replica.ReadOutcome]
-
-	statuses sync.Map // proto.RangeID -> *replica.Status
 	stopped  chan struct{}
 	stopOnce sync.Once
 	failure  atomic.Pointer[error]
@@ -54,7 +46,13 @@ func Open(cfg Config) (*Store, error) {
 		spans: &lockedSpans{table: replica.NewSpanTable()}, metrics: newMetrics(cfg.Registerer),
 		sends: make(chan sendJob, 64), splits: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	s.proposals.m, s.reads.m = map[uint64]chan replica.Outcome{}, map[uint64]chan replica.ReadOutcome{}
+	s.Calls = NewCalls(CallsConfig{
+		Store: cfg.Store, Workers: cfg.Workers, NewView: cfg.Engine.NewView,
+		Offer:         func(id proto.RangeID, f func(*replica.Core)) bool { return s.workerOf(id).box.offer(f) },
+		AllocateRange: cfg.AllocateRange, AdjustSplitKey: cfg.AdjustSplitKey, Logger: cfg.Logger,
+		TransferTimeout: 2 * time.Duration(cfg.Core.ElectionTicks) * cfg.TickInterval,
+		QueueFull:       s.metrics.queueFull.Inc, Split: s.metrics.splits.Inc,
+	})
 	var err error
 	if s.incoming, err = newIncoming(s); err != nil {
 		return nil, err
@@ -112,7 +110,12 @@ func (s *Store) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Store) stop() { s.stopOnce.Do(func() { close(s.stopped) }) }
+func (s *Store) stop() {
+	s.stopOnce.Do(func() {
+		close(s.stopped)
+		s.Calls.Stop()
+	})
+}
 
 // fail stops the store for good: nothing is acknowledged from here on.
 func (s *Store) fail(err error) {
@@ -168,67 +171,12 @@ func (s *Store) Step(messages []*internalpb.RaftMessage) {
 }
 
 func (s *Store) publish(st *replica.Status) {
-	if st.Removed {
-		s.statuses.Delete(st.Range)
-		return
-	}
-	s.statuses.Store(st.Range, st)
+	s.Publish(st)
 	if s.cfg.SplitBytes > 0 && st.Leads && st.Bytes > s.cfg.SplitBytes {
 		select {
 		case s.splits <- struct{}{}:
 		default:
 		}
-	}
-}
-
-// Status is the replica of a range on this store, as of what the engine holds.
-func (s *Store) Status(id proto.RangeID) (*replica.Status, bool) {
-	v, ok := s.statuses.Load(id)
-	if !ok {
-		return nil, false
-	}
-	return v.(*replica.Status), true
-}
-
-// Statuses calls f with every replica on this store until it returns false.
-func (s *Store) Statuses(f func(*replica.Status) bool) {
-	s.statuses.Range(func(_, v any) bool { return f(v.(*replica.Status)) })
-}
-
-// NewView returns a view of the store's engine.
-func (s *Store) NewView() storage.View { return s.cfg.Engine.NewView() }
-
-// waiters maps ids to those who wait for an answer.
-type waiters[T any] struct {
-	mu sync.Mutex
-	m  map[uint64]chan T
-}
-
-func (w *waiters[T]) add(id uint64) chan T {
-	ch := make(chan T, 1)
-	w.mu.Lock()
-	w.m[id] = ch
-	w.mu.Unlock()
-	return ch
-}
-
-func (w *waiters[T]) remove(id uint64) (chan T, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	ch, ok := w.m[id]
-	delete(w.m, id)
-	return ch, ok
-}
-
-func (s *Store) answerProposal(o *replica.Outcome) {
-	if ch, ok := s.proposals.remove(o.Proposal); ok {
-		ch <- *o
-	}
-}
-
-func (s *Store) answerRead(o *replica.ReadOutcome) {
-	if ch, ok := s.reads.remove(o.Read); ok {
-		ch <- *o
 	}
 }
 

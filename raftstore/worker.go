@@ -126,10 +126,10 @@ func (w *worker) dispatch(e *replica.Effects) {
 		s.workerOf(h.To).box.put(func(c *replica.Core) { c.Handoff(h) })
 	}
 	for i := range e.Outcomes {
-		s.answerProposal(&e.Outcomes[i])
+		s.AnswerProposal(&e.Outcomes[i])
 	}
 	for i := range e.Reads {
-		s.answerRead(&e.Reads[i])
+		s.AnswerRead(&e.Reads[i])
 	}
 	for _, r := range e.Reservations {
 		s.incoming.reserved(r)
