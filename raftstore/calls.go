@@ -156,7 +156,9 @@ func (w *waiters[T]) stop() {
 }
 
 // result waits for the answer. Errors: the context's; ErrStopped.
-func (w *waiters[T]) result(ctx context.Context, s wait.Scheduler, id uint64, one *waiter[T]) (v T, err error) {
+func (w *waiters[T]) result(
+	ctx context.Context, s wait.Scheduler, id uint64, one *waiter[T],
+) (v T, err error) {
 	if err := s.Await(ctx, one.done); err != nil {
 		w.remove(id)
 		return v, err

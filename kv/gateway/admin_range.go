@@ -15,6 +15,7 @@ import (
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // RangeSteps is how Admin changes single ranges.
@@ -57,7 +58,7 @@ func (a *Admin) step(
 		if hint, again = stepAgain(err); !again {
 			return nil, err
 		}
-		if !sleep(ctx, stepRetry) {
+		if wait.Or(nil).Sleep(ctx, stepRetry) != nil {
 			return nil, errors.Join(err, ctx.Err())
 		}
 	}

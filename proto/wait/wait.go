@@ -45,7 +45,9 @@ func (Real) Await(ctx context.Context, ready <-chan struct{}) error {
 }
 
 // WithTimeout implements Scheduler.
-func (Real) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+func (Real) WithTimeout(
+	ctx context.Context, d time.Duration,
+) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, d)
 }
 
