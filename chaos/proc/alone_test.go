@@ -60,7 +60,7 @@ func TestJoinWaitsForThePeer(t *testing.T) {
 	must(t, p.c.Kill(1))
 	log := filepath.Join(p.scratch, "joiner.log")
 	args := p.args(t, map[string]string{"data": filepath.Join(p.scratch, "joiner"), "join": p.c.Peer(1)})
-	joiner, err := proc.StartProcess(bin.release, args, nil, log)
+	joiner, err := proc.Start{Binary: bin.release, Args: args, Log: log}.Process()
 	must(t, err)
 	t.Cleanup(func() { must(t, joiner.Kill()) })
 	must(t, proc.WaitFor(t.Context(), 20*time.Second, "the node says that it can not join", func() (string, error) {
@@ -100,7 +100,7 @@ func TestStopWhileJoining(t *testing.T) {
 		"--listen-peer", addrs[1], "--listen-http", addrs[2], "--join", addrs[3]}
 	for _, name := range []string{"first.log", "second.log"} {
 		log := filepath.Join(scratch, name)
-		p, err := proc.StartProcess(bin.release, args, nil, log)
+		p, err := proc.Start{Binary: bin.release, Args: args, Log: log}.Process()
 		must(t, err)
 		must(t, proc.WaitFor(t.Context(), 20*time.Second, "it tries to join", func() (string, error) {
 			says, err := proc.Tail(log, 64<<10)

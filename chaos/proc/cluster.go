@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -38,11 +39,23 @@ type Options struct {
 	Set []string
 	// Env, when set, returns what is added to a node's environment.
 	Env func(node int) []string
+	// Site, when set, is asked once for each node where it is to be.
+	Site func(node int) (Site, error)
+}
+
+// Site is where a node is when that is not loopback and the cluster's directory. Connections to it
+// are plaintext.
+type Site struct {
+	IP   string // that it listens on
+	Data string // directory of its data
+	// Enter is called in the thread that is to start a process there: one of sandbox.InThread.
+	Enter func() error
 }
 
 // node is one node's place; nodes count from 1.
 type node struct {
 	client, peer, http string // addresses
+	site               *Site  // nil: here
 	process            *Process
 }
 
@@ -102,7 +115,12 @@ func (c *Cluster) Close() error {
 func (c *Cluster) Keyfile() string { return filepath.Join(c.opts.Dir, "keyfile") }
 
 // DataDir is the directory of a node's data.
-func (c *Cluster) DataDir(n int) string { return filepath.Join(c.opts.Dir, fmt.Sprintf("node%d", n)) }
+func (c *Cluster) DataDir(n int) string {
+	if s := c.nodes[n-1].site; s != nil {
+		return s.Data
+	}
+	return filepath.Join(c.opts.Dir, fmt.Sprintf("node%d", n))
+}
 
 // Log is the path of what a node printed.
 func (c *Cluster) Log(n int) string { return filepath.Join(c.opts.Dir, fmt.Sprintf("node%d.log", n)) }
@@ -150,6 +168,9 @@ func (c *Cluster) Args(n int) []string {
 	} else {
 		args = append(args, "--join", strings.Join(join, ","))
 	}
+	if at.site != nil {
+		args = append(args, "--insecure-plaintext")
+	}
 	for _, s := range c.opts.Set {
 		args = append(args, "--set", s)
 	}
@@ -176,7 +197,11 @@ func (c *Cluster) Start(n int) error {
 	if c.opts.Env != nil {
 		env = c.opts.Env(n)
 	}
-	p, err := StartProcess(c.opts.Binary, c.Args(n), env, c.Log(n))
+	start := Start{Binary: c.opts.Binary, Args: c.Args(n), Env: env, Log: c.Log(n)}
+	if s := c.nodes[n-1].site; s != nil {
+		start.Enter = s.Enter
+	}
+	p, err := start.Process()
 	if err != nil {
 		return fmt.Errorf("node %d: %w", n, err)
 	}
@@ -186,11 +211,11 @@ func (c *Cluster) Start(n int) error {
 
 // AddNode starts one more node, waits until the cluster counts it as live, and returns its number, which is its id.
 func (c *Cluster) AddNode(ctx context.Context) (int, error) {
-	addrs, err := FreeAddresses(3)
+	at, err := c.place(len(c.nodes) + 1)
 	if err != nil {
 		return 0, err
 	}
-	c.nodes = append(c.nodes, &node{client: addrs[0], peer: addrs[1], http: addrs[2]})
+	c.nodes = append(c.nodes, at)
 	n := len(c.nodes)
 	if err := c.Start(n); err != nil {
 		return n, err
@@ -211,12 +236,38 @@ func (c *Cluster) AddNode(ctx context.Context) (int, error) {
 	})
 }
 
+// place finds out where a new node is to be.
+func (c *Cluster) place(n int) (*node, error) {
+	if c.opts.Site == nil {
+		addrs, err := FreeAddresses(3)
+		if err != nil {
+			return nil, err
+		}
+		return &node{client: addrs[0], peer: addrs[1], http: addrs[2]}, nil
+	}
+	s, err := c.opts.Site(n)
+	if err != nil {
+		return nil, fmt.Errorf("site of node %d: %w", n, err)
+	}
+	at := func(port int) string { return net.JoinHostPort(s.IP, strconv.Itoa(port)) }
+	return &node{
+		client: at(portsFrom), peer: at(portsFrom + 1), http: at(portsFrom + 2), site: &s,
+	}, nil
+}
+
+// Open makes a client of this cluster.
+func (c *Cluster) Open(ctx context.Context, credential string) (*client.Client, error) {
+	return client.Open(ctx, client.Options{
+		Endpoints: c.Endpoints(), Credential: credential, Insecure: c.opts.Site != nil,
+	})
+}
+
 func (c *Cluster) openAdmin(ctx context.Context) error {
 	until := time.Now().Add(startWithin)
 	for {
 		b, err := os.ReadFile(c.adminFile())
 		if key := strings.TrimSpace(string(b)); err == nil && key != "" {
-			c.admin, err = client.Open(ctx, client.Options{Endpoints: c.Endpoints(), Credential: key})
+			c.admin, err = c.Open(ctx, key)
 			c.known = len(c.nodes)
 			return err
 		}

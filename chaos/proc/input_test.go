@@ -188,7 +188,7 @@ func (p *place) refused(t *testing.T, r refusal) {
 		}
 	}
 	log := filepath.Join(t.TempDir(), "log")
-	process, err := proc.StartProcess(bin.release, p.args(t, change), nil, log)
+	process, err := proc.Start{Binary: bin.release, Args: p.args(t, change), Log: log}.Process()
 	must(t, err)
 	code, err := process.Wait(refuseWithin)
 	says, logErr := proc.Tail(log, 64<<10)

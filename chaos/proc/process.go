@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/vipkv/vipkv/chaos/sandbox"
 )
 
 // killWithin bounds how long the end of a process is waited for after SIGKILL.
@@ -20,36 +21,57 @@ type Process struct {
 	code int
 }
 
-// StartProcess starts a binary; what it prints is appended to the file log, whose directory exists. env is added to
-// this program's environment.
-func StartProcess(binary string, args, env []string, log string) (*Process, error) {
-	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+// Start says what process is to be started, and where.
+type Start struct {
+	Binary string
+	Args   []string
+	Env    []string // added to this program's environment
+	Log    string   // file to which is appended what it prints; its directory exists
+	// Enter, when set, is called in the thread that starts the process: one of sandbox.InThread.
+	Enter func() error
+}
+
+// Process starts it.
+func (s Start) Process() (*Process, error) {
+	out, err := os.OpenFile(s.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of a process: %w", err)
 	}
-	p := &Process{cmd: exec.Command(binary, args...), done: make(chan struct{})}
+	p := &Process{cmd: exec.Command(s.Binary, s.Args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(os.Environ(), s.Env...)
 	p.cmd.SysProcAttr = attributes()
 	started := make(chan error, 1)
-	go func() { // ends with the process
-		// The kernel ties the child's life to the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	run := func() error {
 		defer out.Close()
-		err := p.cmd.Start()
+		err := p.start(s.Enter)
 		started <- err
-		if err != nil {
-			return
+		if err == nil {
+			p.wait()
 		}
-		_ = p.cmd.Wait() // how it ended is in the state
-		p.code = p.cmd.ProcessState.ExitCode()
-		close(p.done)
-	}()
+		return err
+	}
+	// The kernel ties the child's life to the thread that started it. It ends with the process.
+	go func() { _ = sandbox.InThread(run) }() // the error is in started
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", binary, err)
+		return nil, fmt.Errorf("start %s: %w", s.Binary, err)
 	}
 	return p, nil
+}
+
+func (p *Process) start(enter func() error) error {
+	if enter != nil {
+		if err := enter(); err != nil {
+			return err
+		}
+	}
+	return p.cmd.Start()
+}
+
+func (p *Process) wait() {
+	_ = p.cmd.Wait() // how it ended is in the state
+	p.code = p.cmd.ProcessState.ExitCode()
+	close(p.done)
 }
 
 // PID is the process's id.

@@ -68,7 +68,7 @@ func (c *Cluster) adminClient(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := client.Open(ctx, client.Options{Endpoints: c.Endpoints(), Credential: key})
+	fresh, err := c.Open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func (c *Cluster) Tenant(ctx context.Context, name string) (*client.Client, erro
 	if err != nil {
 		return nil, err
 	}
-	cl, err := client.Open(ctx, client.Options{Endpoints: c.Endpoints(), Credential: key})
+	cl, err := c.Open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
