@@ -17,7 +17,7 @@ import (
 )
 
 // replication is raftstore as txn sees it.
-type replication struct{ store *raftstore.Store }
+type replication struct{ store *raftstore.Calls }
 
 // fenceKey carries, in a context, the term in which a command on the system range must be
 // evaluated.
@@ -95,7 +95,7 @@ func draw(b []byte) { _, _ = rand.Read(b) } // never fails
 // system range in the term of the context's fence.
 type systemRange struct {
 	executor *txn.Executor
-	store    *raftstore.Store
+	store    *raftstore.Calls
 }
 
 func (s *systemRange) request() *internalpb.ExecuteRequest {

@@ -26,7 +26,7 @@ func TestReplicationIsATxnEngine(t *testing.T) {
 		store, d := c.WaitLeader(proto.FirstUserRange)
 		id := proto.RangeID(d.RangeId)
 		return txntest.Subject{
-			Engine: replication{store}, Range: id,
+			Engine: replication{store.Calls}, Range: id,
 			Split: func(key []byte) error {
 				_, _, err := store.Split(t.Context(), id, key)
 				return err
@@ -102,7 +102,7 @@ func TestSystemKV(t *testing.T) {
 		cfg := txn.DefaultConfig()
 		last := make(chan proto.Timestamp, 1)
 		last <- 0
-		cfg.Engine, cfg.Oracle, cfg.Draw = replication{store}, clock{last}, draw
+		cfg.Engine, cfg.Oracle, cfg.Draw = replication{store.Calls}, clock{last}, draw
 		cfg.SealerFor = func(context.Context, proto.TenantID) (mvcc.Sealer, error) { return nullSealer{}, nil }
 		rc := gateway.DefaultRouterConfig()
 		rc.Ranges = &oneStore{c, map[proto.StoreID]*txn.Executor{1: txn.NewExecutor(cfg)}}

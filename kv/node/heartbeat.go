@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/vipkv/vipkv/proto"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/raftstore"
 	"github.com/vipkv/vipkv/raftstore/engine"
 )
@@ -18,7 +20,7 @@ const stepsMax = 16
 
 // reporter tells the placement driver what this node has, and carries out the steps that come back.
 type reporter struct {
-	store    *raftstore.Store
+	store    *raftstore.Calls
 	engine   engine.Engine
 	ranges   *rangesServer
 	client   *placementClient
@@ -28,32 +30,31 @@ type reporter struct {
 	self     *internalpb.NodeInfo
 	info     *internalpb.StoreInfo
 	log      *slog.Logger
+	wait     wait.Scheduler
+	nowMs    func() int64
 
 	mu      sync.Mutex
 	running map[proto.RangeID]bool
 	wg      sync.WaitGroup
-	last    time.Time // when the driver last answered
+	heard   bool
+	last    int64 // when the driver last answered, if heard
 }
 
 // run reports until ctx ends, and waits for the steps that it started.
 func (r *reporter) run(ctx context.Context) error {
 	defer r.wg.Wait()
-	t := time.NewTicker(r.interval)
-	defer t.Stop()
 	for sequence := uint64(1); ; sequence++ {
 		if err := r.beat(ctx, sequence); err != nil && ctx.Err() == nil {
 			r.log.Info("no answer from the placement driver", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if r.wait.Sleep(ctx, r.interval) != nil {
 			return nil
-		case <-t.C:
 		}
 	}
 }
 
 func (r *reporter) beat(ctx context.Context, sequence uint64) error {
-	beatCtx, cancel := context.WithTimeout(ctx, 4*r.interval+time.Second)
+	beatCtx, cancel := r.wait.WithTimeout(ctx, 4*r.interval+time.Second)
 	defer cancel()
 	led, orphans, replicas, err := r.store.Led(beatCtx, r.orphan)
 	if err != nil {
@@ -72,7 +73,7 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 		return err
 	}
 	r.mu.Lock()
-	r.last = time.Now()
+	r.heard, r.last = true, r.nowMs()
 	r.mu.Unlock()
 	for _, o := range resp.Gone {
 		r.store.Gone(proto.RangeID(o.RangeId), proto.ReplicaID(o.ReplicaId))
@@ -94,7 +95,7 @@ func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest
 	}
 	r.running[id] = true
 	r.wg.Add(1)
-	go func() { // ends by the timeouts of the steps; run waits for it
+	r.wait.Go(func() { // ends by the timeouts of the steps; run waits for it
 		defer r.wg.Done()
 		if _, err := r.ranges.step(ctx, step); err != nil && ctx.Err() == nil {
 			r.log.Info("a step was not carried out", "range", uint64(id), "error", err)
@@ -102,12 +103,15 @@ func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest
 		r.mu.Lock()
 		delete(r.running, id)
 		r.mu.Unlock()
-	}()
+	})
 }
 
 // silence is for how long the driver has not answered.
 func (r *reporter) silence() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Since(r.last)
+	if !r.heard {
+		return math.MaxInt64
+	}
+	return time.Duration(r.nowMs()-r.last) * time.Millisecond
 }

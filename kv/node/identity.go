@@ -120,15 +120,13 @@ func seal(
 
 // join asks a running cluster for an identity, until one of its nodes answers.
 func (n *Node) join(
-	ctx context.Context, client *placementClient, self *internalpb.NodeInfo,
+	ctx context.Context, self *internalpb.NodeInfo,
 ) (engine.Identity, error) {
 	var resp *internalpb.JoinResponse
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := client.call(attempt, func(ctx context.Context, p internalpb.PlacementClient) (err error) {
-			resp, err = p.Join(ctx, &internalpb.JoinRequest{Node: self})
-			return err
-		})
+		var err error
+		resp, err = n.member.Join(attempt, self)
 		cancel()
 		if err == nil {
 			break

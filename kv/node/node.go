@@ -30,7 +30,6 @@ import (
 	"github.com/vipkv/vipkv/raftstore"
 	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/transport"
-	"github.com/vipkv/vipkv/txn"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
@@ -58,15 +57,11 @@ type Node struct {
 	peers     *peers
 	transport *transport.Transport
 	store     *raftstore.Store
-	executor  *txn.Executor
-	batcher   *tso.Batcher
+	member    *Member
+	keys      *sealers
 	keyring   *encryption.Keyring
 	registry  *tenant.Registry
 	gateway   *gateway.Gateway
-	server    *placementServer
-	ranges    *rangesServer
-	client    *placementClient
-	reporter  *reporter
 	admin     *gateway.Admin
 }
 
@@ -169,7 +164,8 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	if n.peers, err = newPeers(n.engine, n.keyfile.PeerSecret()); err != nil {
 		return err
 	}
-	n.client = &placementClient{peers: n.peers, addr: n.self().PeerAddress, seeds: n.cfg.Join}
+	n.keys = &sealers{system: n.system}
+	n.member = newMember(n.memberConfig(), n.peers)
 	n.id, err = engine.ReadIdentity(n.engine)
 	switch {
 	case err == nil:
@@ -177,7 +173,7 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	case !errors.Is(err, engine.ErrNoIdentity):
 		return err
 	case len(n.cfg.Join) > 0:
-		n.id, err = n.join(ctx, n.client, n.self())
+		n.id, err = n.join(ctx, n.self())
 	default:
 		n.id, err = bootstrap(n.engine, n.system, n.self())
 	}
@@ -196,20 +192,10 @@ func (n *Node) assemble() (err error) {
 	if err := n.openStore(); err != nil {
 		return err
 	}
-	if n.batcher, err = tso.NewBatcher(tso.DefaultBatcherConfig(), n.client.timestamps); err != nil {
+	if err := n.member.Assemble(n.store.Calls, n.id, n.self(), boot); err != nil {
 		return err
 	}
-	keys := &sealers{system: n.system}
-	ec := txn.DefaultConfig()
-	ec.Engine, ec.Oracle, ec.SealerFor, ec.Draw = replication{n.store}, n.batcher, keys.forTenant, draw
-	n.executor = txn.NewExecutor(ec)
-	n.ranges = &rangesServer{store: n.store, executor: n.executor}
-	if err := n.openPlacement(); err != nil {
-		return err
-	}
-	rc := gateway.DefaultRouterConfig()
-	rc.Ranges = n.reach()
-	router := gateway.NewRouter(rc)
+	router := n.member.Router()
 	if n.registry, err = tenant.NewRegistry(tenant.RegistryConfig{
 		KV: systemKV{router}, Service: n.keyfile, Pepper: n.keyfile.Pepper()}); err != nil {
 		return err
@@ -218,45 +204,32 @@ func (n *Node) assemble() (err error) {
 		Load: n.registry.KeysOf, Service: n.keyfile, System: n.system}); err != nil {
 		return err
 	}
-	keys.keyring = n.keyring
-	n.reporter = &reporter{store: n.store, engine: n.engine, ranges: n.ranges, client: n.client, peers: n.peers,
-		interval: n.cfg.HeartbeatInterval, orphan: 100, self: n.self(), log: n.log, running: map[proto.RangeID]bool{},
-		info: &internalpb.StoreInfo{StoreId: uint64(n.id.StoreID), NodeId: uint64(n.id.NodeID), BootEpoch: boot}}
+	n.keys.keyring = n.keyring
 	return n.openGateway(router)
+}
+
+func (n *Node) memberConfig() MemberConfig {
+	began := time.Now()
+	c := MemberConfig{Engine: n.engine, Address: n.self().PeerAddress, Seeds: n.cfg.Join,
+		NowMs:  func() int64 { return time.Now().UnixMilli() },
+		EvenMs: func() int64 { return time.Since(began).Milliseconds() },
+		Draw:   draw, SealerFor: n.keys.forTenant, Oracle: tso.DefaultConfig(), Placement: placement.DefaultConfig(),
+		HeartbeatInterval: n.cfg.HeartbeatInterval, OrphanTicks: 100, Logger: n.log}
+	c.Oracle.ForwardJumpMaxMs = n.cfg.ClockAheadMax.Milliseconds()
+	c.Placement.LostAfter = n.cfg.LostAfter
+	c.Placement.UnreachableAfter = min(c.Placement.UnreachableAfter, n.cfg.LostAfter)
+	return c
 }
 
 func (n *Node) openStore() (err error) {
 	sc := raftstore.DefaultConfig()
 	sc.Store, sc.Engine, sc.FS, sc.Transport = n.id.StoreID, n.engine, n.cfg.FS, n.transport
 	sc.SnapshotDir = n.cfg.FS.PathJoin(n.cfg.DataDir, "snapshots")
-	sc.AllocateRange, sc.AdjustSplitKey = n.client.allocateRange, mvcc.AdjustSplitKey
+	sc.AllocateRange, sc.AdjustSplitKey = n.member.AllocateRange, mvcc.AdjustSplitKey
 	sc.Logger, sc.Registerer, sc.OnFatal = n.log, n.reg, n.fail
 	sc.SplitBytes, sc.TickInterval = n.cfg.SplitBytes, n.cfg.TickInterval
 	n.store, err = raftstore.Open(sc)
 	return err
-}
-
-func (n *Node) openPlacement() (err error) {
-	system := &systemRange{executor: n.executor, store: n.store}
-	n.server = &placementServer{store: n.store, system: system, peers: n.peers, log: n.log}
-	oc := tso.DefaultConfig()
-	oc.NowMs = func() int64 { return time.Now().UnixMilli() }
-	oc.Leading = func(term uint64) bool { return n.server.leading() == term }
-	oc.ForwardJumpMaxMs = n.cfg.ClockAheadMax.Milliseconds()
-	oc.Logger = n.log
-	if n.server.oracle, err = tso.New(oc, oracleState{system}); err != nil {
-		return err
-	}
-	began := time.Now()
-	pc := placement.DefaultConfig()
-	pc.NodeID, pc.ClusterID, pc.LostAfter, pc.Logger = n.id.NodeID, n.id.ClusterID[:], n.cfg.LostAfter, n.log
-	pc.UnreachableAfter = min(pc.UnreachableAfter, pc.LostAfter)
-	pc.NowMs = func() int64 { return time.Since(began).Milliseconds() }
-	if n.server.driver, err = placement.New(pc, driverState{system}); err != nil {
-		return err
-	}
-	n.client.self = n.server
-	return nil
 }
 
 func (n *Node) openGateway(router *gateway.Router) error {
@@ -267,7 +240,7 @@ func (n *Node) openGateway(router *gateway.Router) error {
 	n.gateway = gateway.New(gateway.Config{Router: router, Authenticator: auth, Active: n.active, Logger: n.log,
 		Registerer: n.reg, RequestsMax: n.cfg.RequestsMax, DeadlineMax: time.Minute,
 		NowMs: func() int64 { return time.Now().UnixMilli() }})
-	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.client, Steps: n.reach(),
+	n.admin = &gateway.Admin{Registry: n.registry, Cluster: n.member.client, Steps: n.member.reach,
 		Node: uint64(n.id.NodeID), Version: n.cfg.Version}
 	return nil
 }
@@ -292,14 +265,12 @@ func (n *Node) serve(ctx context.Context) error {
 	}
 	run(n.transport.Run)
 	run(n.store.Run)
-	run(n.batcher.Run)
 	run(n.keyring.Run)
-	run(n.server.oracle.Run)
-	run(n.server.driver.Run)
-	run(n.server.runLeadership)
-	run(n.reporter.run)
+	for _, loop := range n.member.Loops() {
+		run(loop)
+	}
 	run(n.writeAdminCredential)
-	h := httpServer(n.reg, n.ready, n.cfg.Pprof)
+	h := httpServer(n.reg, n.member.ready, n.cfg.Pprof)
 	run(func(ctx context.Context) error { return serveHTTP(ctx, h, n.httpL) })
 	g.Go(func() error { return clientS.Serve(n.clientL) })
 	g.Go(func() error { return peerS.Serve(n.peerL) })
@@ -348,17 +319,8 @@ func (n *Node) servers() (clientS, peerS *grpc.Server, healthS *health.Server) {
 	peerS = grpc.NewServer(append(serverOptions(peerMessageBytesMax),
 		grpc.UnaryInterceptor(n.peers.unaryInterceptor), grpc.StreamInterceptor(n.peers.streamInterceptor))...)
 	internalpb.RegisterRaftServer(peerS, &raftServer{store: n.store})
-	internalpb.RegisterRangesServer(peerS, n.ranges)
-	internalpb.RegisterPlacementServer(peerS, n.server)
+	n.member.Register(peerS)
 	return clientS, peerS, healthS
-}
-
-// ready: the placement driver has answered lately.
-func (n *Node) ready() error {
-	if s := n.reporter.silence(); s > 4*n.cfg.HeartbeatInterval+2*time.Second {
-		return fmt.Errorf("the placement driver has not answered for %s", s.Round(time.Second))
-	}
-	return nil
 }
 
 // writeAdminCredential makes an admin credential when there is none in its file: of a new cluster,
@@ -416,8 +378,8 @@ func (n *Node) close() {
 			_ = l.Close() // closed already when it was served
 		}
 	}
-	if n.executor != nil {
-		n.executor.Drain()
+	if n.member != nil && n.member.executor != nil {
+		n.member.executor.Drain()
 	}
 	if n.peers != nil {
 		n.peers.close()

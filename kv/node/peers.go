@@ -39,6 +39,8 @@ const peerMessageBytesMax = 64 << 20
 type peers struct {
 	engine engine.Engine
 	secret string
+	// connect returns the connection to an address; dial, but in a simulation.
+	connect func(addr string) (grpc.ClientConnInterface, error)
 
 	mu     sync.Mutex
 	book   *internalpb.HeartbeatResponse // nodes and node_of_store
@@ -52,6 +54,7 @@ func peersKey() []byte { return keys.Store("peers") }
 func newPeers(e engine.Engine, secret []byte) (*peers, error) {
 	p := &peers{engine: e, secret: base64.RawStdEncoding.EncodeToString(secret), conns: map[string]*grpc.ClientConn{},
 		nodes: map[uint64]*internalpb.NodeInfo{}, stores: map[proto.StoreID]uint64{}}
+	p.connect = func(addr string) (grpc.ClientConnInterface, error) { return p.dial(addr) }
 	v, err := e.Get(peersKey())
 	if errors.Is(err, storage.ErrNotFound) {
 		return p, nil
@@ -132,7 +135,7 @@ func (p *peers) dialStore(store proto.StoreID) (grpc.ClientConnInterface, error)
 	if n == nil {
 		return nil, fmt.Errorf("the address of store %d is not known", store)
 	}
-	return p.dial(n.PeerAddress)
+	return p.connect(n.PeerAddress)
 }
 
 // dial returns the connection to a peer address. Connections are made lazily and live until close.

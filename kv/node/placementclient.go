@@ -14,6 +14,7 @@ import (
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // placementAttempt bounds one attempt to reach the placement driver.
@@ -26,6 +27,7 @@ type placementClient struct {
 	self  *placementServer // of this node, called without a connection
 	addr  string           // this node's peer address
 	seeds []string         // from --join
+	wait  wait.Scheduler
 
 	mu   sync.Mutex
 	last string // peer address of the node that answered; empty: not known
@@ -57,12 +59,8 @@ func (c *placementClient) call(
 			last = err
 		}
 		c.remember("")
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return fmt.Errorf("reach the placement driver: %w", errors.Join(ctx.Err(), last))
-		case <-t.C:
+		if err := c.wait.Sleep(ctx, pause); err != nil {
+			return fmt.Errorf("reach the placement driver: %w", errors.Join(err, last))
 		}
 		pause = min(pause*2, 200*time.Millisecond)
 	}
@@ -71,11 +69,11 @@ func (c *placementClient) call(
 // try asks one node; hint is the peer address of the node that it names instead.
 func (c *placementClient) try(ctx context.Context, addr string,
 	f func(context.Context, internalpb.PlacementClient) error) (hint string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, placementAttempt)
+	ctx, cancel := c.wait.WithTimeout(ctx, placementAttempt)
 	defer cancel()
 	var client internalpb.PlacementClient = localPlacement{c.self}
 	if addr != c.addr {
-		conn, err := c.peers.dial(addr)
+		conn, err := c.peers.connect(addr)
 		if err != nil {
 			return "", err
 		}

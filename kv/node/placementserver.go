@@ -15,11 +15,15 @@ import (
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 	"github.com/vipkv/vipkv/raftstore"
 )
 
-// activationRetry is the pause after an activation that failed.
-const activationRetry = 500 * time.Millisecond
+// activationRetry is the pause after an activation that failed, leadershipEvery is how often leadership is looked at.
+const (
+	activationRetry = 500 * time.Millisecond
+	leadershipEvery = 20 * time.Millisecond
+)
 
 // oracleKey is the record of the oracle's saved bound.
 const oracleKey = placement.OracleKey
@@ -28,12 +32,14 @@ const oracleKey = placement.OracleKey
 // says who does.
 type placementServer struct {
 	internalpb.UnimplementedPlacementServer
-	store  *raftstore.Store
+	store  *raftstore.Calls
 	system *systemRange
 	driver *placement.Driver
 	oracle *tso.Oracle
 	peers  *peers
 	log    *slog.Logger
+	wait   wait.Scheduler
+	nowMs  func() int64
 }
 
 // leading is the term in which this node leads the system range and has applied its first entry; 0:
@@ -49,17 +55,10 @@ func (s *placementServer) leading() uint64 {
 // runLeadership activates the oracle and the driver when this node comes to lead the system range,
 // and stops them when it does not any more. The oracle comes first: it is all that writes need.
 func (s *placementServer) runLeadership(ctx context.Context) error {
-	t := time.NewTicker(20 * time.Millisecond)
-	defer t.Stop()
-	active, failed := uint64(0), time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	active, retry := uint64(0), s.nowMs()
+	for s.wait.Sleep(ctx, leadershipEvery) == nil {
 		term := s.leading()
-		if term == active || time.Since(failed) < activationRetry {
+		if term == active || s.nowMs() < retry {
 			continue
 		}
 		if active != 0 {
@@ -72,7 +71,7 @@ func (s *placementServer) runLeadership(ctx context.Context) error {
 		}
 		if err := s.activate(ctx, term); err != nil {
 			s.log.Warn("placement driver not activated", "term", term, "error", err)
-			failed = time.Now()
+			retry = s.nowMs() + activationRetry.Milliseconds()
 			s.driver.Deactivate(term)
 			s.oracle.Stop(term)
 			continue
@@ -80,10 +79,11 @@ func (s *placementServer) runLeadership(ctx context.Context) error {
 		active = term
 		s.log.Info("placement driver activated", "term", term)
 	}
+	return nil
 }
 
 func (s *placementServer) activate(ctx context.Context, term uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := s.wait.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := s.oracle.Start(ctx, term); err != nil {
 		return fmt.Errorf("start the oracle: %w", err)

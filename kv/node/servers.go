@@ -47,7 +47,7 @@ func (s *raftServer) Snapshot(stream internalpb.Raft_SnapshotServer) error {
 // rangesServer runs commands for gateways on other nodes.
 type rangesServer struct {
 	internalpb.UnimplementedRangesServer
-	store    *raftstore.Store
+	store    *raftstore.Calls
 	executor *txn.Executor
 }
 

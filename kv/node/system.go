@@ -26,11 +26,6 @@ type reach struct {
 	placement *placementClient
 }
 
-func (n *Node) reach() *reach {
-	return &reach{self: n.id.StoreID, executor: n.executor, ranges: n.ranges, peers: n.peers,
-		placement: n.client}
-}
-
 // Lookup implements gateway.Ranges.
 func (r *reach) Lookup(
 	ctx context.Context, key []byte, limit int,
