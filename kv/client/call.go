@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,7 +34,7 @@ type call struct {
 	invoke invoke
 }
 
-type invoke func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) error
+type invoke func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) error
 
 // progress is what one call knows of its attempts.
 type progress struct {
@@ -54,7 +53,7 @@ func (c *Client) do(ctx context.Context, op call) error {
 	if c.opts.Credential != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.opts.Credential)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	ctx, cancel := c.opts.World.Wait.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	p := progress{tried: make(map[string]int)}
 	for {
@@ -86,7 +85,7 @@ func (c *Client) attempt(ctx context.Context, op call, p *progress) (addr string
 	}
 	if others {
 		rounds := min(p.timeouts/len(c.opts.Endpoints), 6)
-		limited, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout<<rounds)
+		limited, cancel := c.opts.World.Wait.WithTimeout(ctx, c.opts.AttemptTimeout<<rounds)
 		defer cancel()
 		ctx = limited
 	}
@@ -121,12 +120,12 @@ func (c *Client) preferred(ctx context.Context, op call, p *progress) []string {
 // locate asks for the routes from key on, unless that is being done or was done in vain a moment ago. Nothing depends
 // on its success: any node takes any call (I4).
 func (c *Client) locate(ctx context.Context, key []byte) {
-	if !c.routes.startLocate(time.Now()) {
+	if !c.routes.startLocate(c.opts.World.Now()) {
 		return
 	}
-	pause := time.Now().Add(locateEvery)
+	pause := c.opts.World.Now().Add(locateEvery)
 	defer func() { c.routes.endLocate(pause) }()
-	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
+	ctx, cancel := c.opts.World.Wait.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
 	addr, _ := c.pool.pick(nil, nil)
 	conn, err := c.pool.conn(addr)
@@ -192,18 +191,11 @@ func (c *Client) pause(ctx context.Context, v verdict, p *progress) bool {
 	p.reroutes = 0
 	d := min(backoffMin<<min(p.failures, 10), backoffMax)
 	p.failures++
-	d = max(d/2+rand.N(d/2), v.wait)
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+	d = max(d/2+time.Duration(c.opts.World.Draw(int64(d/2))), v.wait)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Sub(c.opts.World.Now()) <= d {
 		return false
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return c.opts.World.Wait.Sleep(ctx, d) == nil
 }
 
 // finish makes the error that the caller gets (I2).

@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/proto/wait"
 )
 
 // ErrNotFound is returned by Get for a key that does not exist.
@@ -28,6 +32,22 @@ type Options struct {
 	// AttemptTimeout bounds one attempt while there are other endpoints to try, so that a node that hangs costs no
 	// more. It doubles when all endpoints were in vain. Default: 1 s.
 	AttemptTimeout time.Duration
+	// World, for a simulation, stands for network, clock and chance. Default: the real ones.
+	World *World
+}
+
+// World is what a Client has around it.
+type World struct {
+	// Connect returns the connection to an address. It does not wait.
+	Connect func(addr string) (grpc.ClientConnInterface, error)
+	Wait    wait.Scheduler
+	Now     func() time.Time
+	// Draw returns a number from [0, n).
+	Draw func(n int64) int64
+}
+
+func realWorld() *World {
+	return &World{Wait: wait.Real{}, Now: time.Now, Draw: func(n int64) int64 { return mathrand.N(n) }}
 }
 
 // Client talks to a cluster as one tenant, or as its administrator. Safe for concurrent use.
@@ -57,7 +77,10 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	if o.AttemptTimeout == 0 {
 		o.AttemptTimeout = time.Second
 	}
-	p, err := newPool(o.Endpoints, o.Insecure)
+	if o.World == nil {
+		o.World = realWorld()
+	}
+	p, err := newPool(o)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +116,11 @@ func NewRequestID() RequestID {
 	return r
 }
 
-func (r *RequestID) proto() *vipkvpb.RequestId {
+// requestID is r, or a new one.
+func (c *Client) requestID(r *RequestID) *vipkvpb.RequestId {
 	if r == nil {
-		fresh := NewRequestID()
-		r = &fresh
+		r = &RequestID{Issued: c.opts.World.Now()}
+		rand.Read(r.ID[:])
 	}
 	return &vipkvpb.RequestId{Id: r.ID[:], IssuedMs: r.Issued.UnixMilli()}
 }

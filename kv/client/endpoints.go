@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -32,6 +31,7 @@ var errClosed = errors.New("the client is closed")
 type pool struct {
 	seeds    []string // immutable
 	insecure bool     // immutable
+	world    *World
 
 	mu struct { // never held across I/O
 		sync.Mutex
@@ -42,15 +42,19 @@ type pool struct {
 }
 
 type endpoint struct {
-	conn  *grpc.ClientConn
+	conn  grpc.ClientConnInterface
 	used  time.Time
 	avoid time.Time // comes last until then
 }
 
-func newPool(seeds []string, plaintext bool) (*pool, error) {
-	p := &pool{seeds: slices.Clone(seeds), insecure: plaintext}
+func newPool(o Options) (*pool, error) {
+	seeds := slices.Clone(o.Endpoints)
+	p := &pool{seeds: seeds, insecure: o.Insecure, world: o.World}
+	if p.world.Connect == nil {
+		p.world = &World{Connect: dial, Wait: o.World.Wait, Now: o.World.Now, Draw: o.World.Draw}
+	}
 	p.mu.endpoints = make(map[string]*endpoint, len(seeds))
-	p.mu.preferred = rand.IntN(len(seeds))
+	p.mu.preferred = int(p.world.Draw(int64(len(seeds))))
 	for _, s := range seeds {
 		if _, _, err := net.SplitHostPort(s); err != nil {
 			return nil, rpcerr.Invalid("endpoints", fmt.Sprintf("%q is not host:port", s))
@@ -65,7 +69,9 @@ func newPool(seeds []string, plaintext bool) (*pool, error) {
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
-		conn.Connect()
+		if c, ok := conn.(*grpc.ClientConn); ok {
+			c.Connect()
+		}
 	}
 	return p, nil
 }
@@ -84,20 +90,30 @@ func (p *pool) allowed(addr string) bool {
 }
 
 // conn returns the connection to addr, new or kept.
-func (p *pool) conn(addr string) (*grpc.ClientConn, error) {
+func (p *pool) conn(addr string) (grpc.ClientConnInterface, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mu.closed {
 		return nil, errClosed
 	}
 	if e := p.mu.endpoints[addr]; e != nil {
-		e.used = time.Now()
+		e.used = p.world.Now()
 		return e.conn, nil
 	}
 	if len(p.mu.endpoints) >= endpointsMax {
 		p.evictLocked()
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr,
+	conn, err := p.world.Connect(addr)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %s: %w", addr, err)
+	}
+	p.mu.endpoints[addr] = &endpoint{conn: conn, used: p.world.Now()}
+	return conn, nil
+}
+
+// dial makes a connection, which is made as soon as it is needed.
+func dial(addr string) (grpc.ClientConnInterface, error) {
+	return grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -108,11 +124,14 @@ func (p *pool) conn(addr string) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: 3 * time.Second}),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry())
-	if err != nil {
-		return nil, fmt.Errorf("endpoint %s: %w", addr, err)
+}
+
+// closeConn frees a connection; one of a simulation holds nothing.
+func closeConn(conn grpc.ClientConnInterface) error {
+	if c, ok := conn.(*grpc.ClientConn); ok {
+		return c.Close()
 	}
-	p.mu.endpoints[addr] = &endpoint{conn: conn, used: time.Now()}
-	return conn, nil
+	return nil
 }
 
 // evictLocked closes the connection that was not used for longest.
@@ -124,7 +143,7 @@ func (p *pool) evictLocked() {
 		}
 	}
 	// The error tells that it was closed before, which is what is wanted.
-	_ = p.mu.endpoints[oldest].conn.Close()
+	_ = closeConn(p.mu.endpoints[oldest].conn)
 	delete(p.mu.endpoints, oldest)
 }
 
@@ -145,7 +164,7 @@ func (p *pool) pick(first []string, tried map[string]int) (addr string, others b
 	for i := range p.seeds {
 		add(p.seeds[(p.mu.preferred+i)%len(p.seeds)])
 	}
-	now := time.Now()
+	now := p.world.Now()
 	avoided := func(a string) int {
 		if e := p.mu.endpoints[a]; e != nil && now.Before(e.avoid) {
 			return 1
@@ -170,7 +189,7 @@ func (p *pool) answered(addr string, ok bool) {
 		e.avoid = time.Time{}
 		return
 	}
-	e.avoid = time.Now().Add(avoidFor)
+	e.avoid = p.world.Now().Add(avoidFor)
 	if p.seeds[p.mu.preferred] == addr {
 		p.mu.preferred = (p.mu.preferred + 1) % len(p.seeds)
 	}
@@ -182,7 +201,7 @@ func (p *pool) close() error {
 	p.mu.closed = true
 	var errs []error
 	for _, e := range p.mu.endpoints {
-		errs = append(errs, e.conn.Close())
+		errs = append(errs, closeConn(e.conn))
 	}
 	clear(p.mu.endpoints)
 	return errors.Join(errs...)

@@ -64,14 +64,14 @@ type ReadPage struct {
 func (c *Client) Append(ctx context.Context, stream string, records []Record, o AppendOptions) (Appended, error) {
 	req := &vipkvpb.AppendRequest{
 		Stream: []byte(stream), ExpectLastSeq: o.ExpectLastSeq, ExpectEpoch: o.ExpectEpoch,
-		RequestId: o.RequestID.proto(), Records: make([]*vipkvpb.Record, len(records)),
+		RequestId: c.requestID(o.RequestID), Records: make([]*vipkvpb.Record, len(records)),
 	}
 	for i, r := range records {
 		req.Records[i] = &vipkvpb.Record{ClientId: r.ClientID, Body: r.Body}
 	}
 	var res *vipkvpb.AppendResponse
 	err := c.do(ctx, call{name: "append", key: routeOfStream(stream), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Append(ctx, req, opts...)
 			return err
 		}})
@@ -95,7 +95,7 @@ func (c *Client) Read(ctx context.Context, stream string, o ReadOptions) (ReadPa
 	}
 	var res *vipkvpb.ReadResponse
 	err := c.do(ctx, call{name: "read", key: routeOfStream(stream),
-		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Read(ctx, req, opts...)
 			return err
 		}})
@@ -160,10 +160,10 @@ func (c *Client) Latest(ctx context.Context, stream string, n int) ([]Record, er
 func (c *Client) Truncate(ctx context.Context, stream string, beforeSeq uint64) (uint64, error) {
 	var res *vipkvpb.TruncateResponse
 	req := &vipkvpb.TruncateRequest{
-		Stream: []byte(stream), BeforeSeq: beforeSeq, RequestId: (*RequestID)(nil).proto(),
+		Stream: []byte(stream), BeforeSeq: beforeSeq, RequestId: c.requestID(nil),
 	}
 	err := c.do(ctx, call{name: "truncate", key: routeOfStream(stream), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Truncate(ctx, req, opts...)
 			return err
 		}})
@@ -178,7 +178,7 @@ func (c *Client) Head(ctx context.Context, stream string) (Head, error) {
 	var res *vipkvpb.HeadResponse
 	req := &vipkvpb.HeadRequest{Stream: []byte(stream)}
 	err := c.do(ctx, call{name: "head", key: routeOfStream(stream),
-		invoke: func(ctx context.Context, conn *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Head(ctx, req, opts...)
 			return err
 		}})
