@@ -21,7 +21,7 @@ func (a *Admin) CreateTenant(ctx context.Context, name string) (tenant *vipkvpb.
 	var res *vipkvpb.CreateTenantResponse
 	req := &vipkvpb.CreateTenantRequest{Name: name}
 	err = a.c.do(ctx, call{name: "create tenant", writes: true, once: true,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).CreateTenant(ctx, req, opts...)
 			return err
 		}})
@@ -33,7 +33,7 @@ func (a *Admin) GetTenant(ctx context.Context, name string) (*vipkvpb.Tenant, er
 	var res *vipkvpb.Tenant
 	req := &vipkvpb.GetTenantRequest{Name: name}
 	err := a.c.do(ctx, call{name: "get tenant",
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).GetTenant(ctx, req, opts...)
 			return err
 		}})
@@ -44,7 +44,7 @@ func (a *Admin) GetTenant(ctx context.Context, name string) (*vipkvpb.Tenant, er
 func (a *Admin) ListTenants(ctx context.Context) ([]*vipkvpb.Tenant, error) {
 	var res *vipkvpb.ListTenantsResponse
 	err := a.c.do(ctx, call{name: "list tenants",
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).ListTenants(ctx, &vipkvpb.ListTenantsRequest{}, opts...)
 			return err
 		}})
@@ -57,7 +57,7 @@ func (a *Admin) CreateCredential(ctx context.Context, tenant string) (string, er
 	var res *vipkvpb.CreateCredentialResponse
 	req := &vipkvpb.CreateCredentialRequest{Tenant: tenant}
 	err := a.c.do(ctx, call{name: "create credential", writes: true,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).CreateCredential(ctx, req, opts...)
 			return err
 		}})
@@ -68,7 +68,7 @@ func (a *Admin) CreateCredential(ctx context.Context, tenant string) (string, er
 func (a *Admin) ListNodes(ctx context.Context) ([]*vipkvpb.Node, error) {
 	var res *vipkvpb.ListNodesResponse
 	err := a.c.do(ctx, call{name: "list nodes",
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).ListNodes(ctx, &vipkvpb.ListNodesRequest{}, opts...)
 			return err
 		}})
@@ -83,7 +83,7 @@ func (a *Admin) ListRanges(ctx context.Context, after []byte, limit int) (
 	var res *vipkvpb.ListRangesResponse
 	req := &vipkvpb.ListRangesRequest{After: after, Limit: uint32(max(limit, 0))}
 	err = a.c.do(ctx, call{name: "list ranges",
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).ListRanges(ctx, req, opts...)
 			return err
 		}})
@@ -94,7 +94,7 @@ func (a *Admin) ListRanges(ctx context.Context, after []byte, limit int) (
 func (a *Admin) Status(ctx context.Context) (*vipkvpb.StatusResponse, error) {
 	var res *vipkvpb.StatusResponse
 	err := a.c.do(ctx, call{name: "status",
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).Status(ctx, &vipkvpb.StatusRequest{}, opts...)
 			return err
 		}})
@@ -105,7 +105,7 @@ func (a *Admin) Status(ctx context.Context) (*vipkvpb.StatusResponse, error) {
 func (a *Admin) TransferLeader(ctx context.Context, rangeID, store uint64) error {
 	req := &vipkvpb.TransferLeaderRequest{RangeId: rangeID, StoreId: store}
 	return a.c.do(ctx, call{name: "transfer leader", writes: true,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) error {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) error {
 			_, err := vipkvpb.NewAdminClient(conn).TransferLeader(ctx, req, opts...)
 			return err
 		}})
@@ -118,7 +118,7 @@ func (a *Admin) SplitRange(ctx context.Context, key []byte) ([]byte, error) {
 	var res *vipkvpb.SplitRangeResponse
 	req := &vipkvpb.SplitRangeRequest{Key: key}
 	err := a.c.do(ctx, call{name: "split range", writes: true,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewAdminClient(conn).SplitRange(ctx, req, opts...)
 			return err
 		}})

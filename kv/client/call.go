@@ -34,7 +34,9 @@ type call struct {
 	invoke invoke
 }
 
-type invoke func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) error
+type connection = grpc.ClientConnInterface
+
+type invoke func(ctx context.Context, conn connection, opts ...grpc.CallOption) error
 
 // progress is what one call knows of its attempts.
 type progress struct {

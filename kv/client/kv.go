@@ -70,7 +70,7 @@ func (c *Client) GetAt(ctx context.Context, key []byte, at uint64) (Item, error)
 	var res *vipkvpb.GetResponse
 	req := &vipkvpb.GetRequest{Key: key, At: at}
 	err := c.do(ctx, call{name: "get", key: routeOfKey(key),
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Get(ctx, req, opts...)
 			return err
 		}})
@@ -92,7 +92,7 @@ func (c *Client) BatchGet(ctx context.Context, keys [][]byte, at uint64) ([]Item
 	var res *vipkvpb.BatchGetResponse
 	req := &vipkvpb.BatchGetRequest{Keys: keys, At: at}
 	err := c.do(ctx, call{name: "batch get", key: routeOfKey(keys[0]),
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).BatchGet(ctx, req, opts...)
 			return err
 		}})
@@ -114,7 +114,7 @@ func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (Writ
 		RequestId: c.requestID(o.RequestID),
 	}
 	err = c.do(ctx, call{name: "put", key: routeOfKey(key), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Put(ctx, req, opts...)
 			return err
 		}})
@@ -127,9 +127,10 @@ func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (Writ
 // Delete removes key; one that does not exist is removed as well, unless a version is asked for.
 func (c *Client) Delete(ctx context.Context, key []byte, o DeleteOptions) (Written, error) {
 	var res *vipkvpb.DeleteResponse
-	req := &vipkvpb.DeleteRequest{Key: key, IfVersion: o.IfVersion, RequestId: c.requestID(o.RequestID)}
+	id := c.requestID(o.RequestID)
+	req := &vipkvpb.DeleteRequest{Key: key, IfVersion: o.IfVersion, RequestId: id}
 	err := c.do(ctx, call{name: "delete", key: routeOfKey(key), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Delete(ctx, req, opts...)
 			return err
 		}})
@@ -162,7 +163,7 @@ func (c *Client) Commit(ctx context.Context, t Transaction) (Written, error) {
 	}
 	var res *vipkvpb.CommitResponse
 	err := c.do(ctx, call{name: "commit", key: route, writes: true, sent: req,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewKVClient(conn).Commit(ctx, req, opts...)
 			return err
 		}})
@@ -241,7 +242,7 @@ func (c *Client) ScanPage(ctx context.Context, o ScanOptions) (ScanPage, error) 
 		op.key = nil // where it goes on is the server's to know
 	}
 	var res *vipkvpb.ScanResponse
-	op.invoke = func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+	op.invoke = func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 		res, err = vipkvpb.NewKVClient(conn).Scan(ctx, req, opts...)
 		return err
 	}

@@ -71,7 +71,7 @@ func (c *Client) Append(ctx context.Context, stream string, records []Record, o 
 	}
 	var res *vipkvpb.AppendResponse
 	err := c.do(ctx, call{name: "append", key: routeOfStream(stream), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Append(ctx, req, opts...)
 			return err
 		}})
@@ -95,7 +95,7 @@ func (c *Client) Read(ctx context.Context, stream string, o ReadOptions) (ReadPa
 	}
 	var res *vipkvpb.ReadResponse
 	err := c.do(ctx, call{name: "read", key: routeOfStream(stream),
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Read(ctx, req, opts...)
 			return err
 		}})
@@ -163,7 +163,7 @@ func (c *Client) Truncate(ctx context.Context, stream string, beforeSeq uint64) 
 		Stream: []byte(stream), BeforeSeq: beforeSeq, RequestId: c.requestID(nil),
 	}
 	err := c.do(ctx, call{name: "truncate", key: routeOfStream(stream), writes: true, sent: req,
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Truncate(ctx, req, opts...)
 			return err
 		}})
@@ -178,7 +178,7 @@ func (c *Client) Head(ctx context.Context, stream string) (Head, error) {
 	var res *vipkvpb.HeadResponse
 	req := &vipkvpb.HeadRequest{Stream: []byte(stream)}
 	err := c.do(ctx, call{name: "head", key: routeOfStream(stream),
-		invoke: func(ctx context.Context, conn grpc.ClientConnInterface, opts ...grpc.CallOption) (err error) {
+		invoke: func(ctx context.Context, conn connection, opts ...grpc.CallOption) (err error) {
 			res, err = vipkvpb.NewStreamsClient(conn).Head(ctx, req, opts...)
 			return err
 		}})

@@ -118,7 +118,8 @@ func (m *Member) Assemble(
 		return err
 	}
 	rc := gateway.DefaultRouterConfig()
-	m.reach = &reach{self: id.StoreID, executor: m.executor, ranges: m.ranges, peers: m.peers, placement: m.client}
+	m.reach = &reach{self: id.StoreID, executor: m.executor, ranges: m.ranges, peers: m.peers,
+		placement: m.client}
 	rc.Ranges = m.reach
 	rc.Wait, rc.Jitter = m.cfg.Wait, m.cfg.Jitter
 	m.router = gateway.NewRouter(rc)
