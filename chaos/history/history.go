@@ -29,7 +29,7 @@ const (
 	CAS    Kind = "cas"    // register: Arg replaces Expect; Result is "true", or "false" when it did not match
 	Append Kind = "append" // stream: Arg is the client's id of the record; Result is its sequence number, decimal
 	Stream Kind = "stream" // stream: List is the ids of all records, in order of sequence numbers from 1
-	Add    Kind = "add"    // set: Arg is the element
+	Add    Kind = "add"    // set: Arg is the element; its own key is Key + "/" + Arg
 	Set    Kind = "set"    // set: List is all elements
 	Incr   Kind = "incr"   // counter: Arg is the addend, decimal; Result is the sum after it
 	Count  Kind = "count"  // counter: Result is the sum, decimal
@@ -71,6 +71,9 @@ type Op struct {
 	Txn      []Mop    `json:"txn,omitempty"`
 	// Version is a commit timestamp: of a write, its own; of a read, that of the value it saw. 0: not known, or nothing.
 	Version uint64 `json:"version,omitempty"`
+	// Base is the version that a conditional write (cas, incr) found, and demanded to be there still. 0: not known, or
+	// nothing.
+	Base uint64 `json:"base,omitempty"`
 	// At is the timestamp at which a read of several keys took place. 0: it has none.
 	At       uint64 `json:"at,omitempty"`
 	Invoke   int64  `json:"invoke_ns"`

@@ -103,7 +103,7 @@ func execCAS(ctx context.Context, s Store, op *history.Op) error {
 	if err != nil {
 		return err
 	}
-	op.Expect = open(op, item.Value)
+	op.Expect, op.Base = open(op, item.Value), item.Version
 	done, err := s.Put(ctx, []byte(op.Key), mark(op, op.Arg), unchanged(item))
 	var refused *rpcerr.ConditionFailedError
 	if errors.As(err, &refused) {
@@ -188,6 +188,7 @@ func execIncr(ctx context.Context, s Store, op *history.Op) error {
 	if err != nil {
 		return err
 	}
+	op.Base = item.Version
 	sum, err := add(open(op, item.Value), op.Arg)
 	if err != nil {
 		return err
