@@ -1,154 +1,263 @@
 package check
 
 import (
-	"fmt"
+	"cmp"
+	"math"
 	"slices"
-	"sort"
 	"strconv"
 
 	"github.com/vipkv/vipkv/chaos/history"
 )
 
-// Streams checks append-only streams. Each stream must have at least one Stream read that was invoked after all its
-// acknowledged appends returned: the final one.
-func Streams(ops []history.Op) error {
-	return each(ops, history.Append, history.Stream, checkStream)
+// NewStreams checks append-only streams: records are numbered 1..n, each acknowledged one is there once, at its number,
+// numbers follow real time, and reads are not stale and agree. Each stream needs a read that was invoked after all its
+// acknowledged appends had returned, or the verdict is void. Appends of the same id are retries of one record.
+//
+// Anomalies: lost-record, duplicate-record, wrong-number, two-numbers (a retry got another one), wrong-order,
+// refused-record, phantom-record, future-record, stale-read, diverging-reads.
+func NewStreams() Checker {
+	return checker{"streams", func(ops []history.Op, f *findings) {
+		streams := group(ops, f, history.Append, history.Stream)
+		for _, name := range sorted(streams) {
+			s := newElements(streams[name], history.Append)
+			s.checkRetries(name, streams[name], f)
+			s.checkNumbers(name, f)
+			for _, r := range s.reads {
+				s.checkStreamRead(name, r, f)
+			}
+			s.checkAgreement(name, f)
+			s.checkFinal(name, f)
+		}
+	}}
 }
 
-// Sets checks sets of unique elements. Each set must have a final read, as for Streams.
-func Sets(ops []history.Op) error {
-	return each(ops, history.Add, history.Set, checkSet)
+// Streams is NewStreams for callers that want an error. No stream is a pass.
+func Streams(ops []history.Op) error { return passWhenEmpty(NewStreams().Check(ops)) }
+
+// element is one record of a stream or one element of a set, with all the operations that tried to write it.
+type element struct {
+	id     string
+	first  *history.Op // the earliest try
+	acked  *history.Op // the earliest acknowledgement; nil: none
+	failed bool        // every try was refused
+	number int         // that was acknowledged; 0: none
 }
 
-// each gives every key's writes and reads to f, in the order of keys.
-func each(ops []history.Op, write, read history.Kind, f func(writes, reads []*history.Op) error) error {
-	writes, reads := map[string][]*history.Op{}, map[string][]*history.Op{}
-	var names []string
-	for i := range ops {
-		o := &ops[i]
-		if o.Kind != write && o.Kind != read {
+// end is when it certainly was there.
+func (e *element) end() int64 {
+	if e.acked == nil {
+		return math.MaxInt64
+	}
+	return e.acked.Return
+}
+
+// elements are a stream or a set: what was written to it and the reads of all of it, in the order of their invocation.
+type elements struct {
+	noun  string // what one is called
+	byID  map[string]*element
+	all   []*element // in order of end
+	reads []*history.Op
+}
+
+func newElements(ops []*history.Op, write history.Kind) *elements {
+	s := &elements{noun: "element", byID: map[string]*element{}}
+	if write == history.Append {
+		s.noun = "record"
+	}
+	for _, o := range ops {
+		if o.Kind != write {
+			if o.Type == history.OK {
+				s.reads = append(s.reads, o)
+			}
 			continue
 		}
-		if writes[o.Key] == nil && reads[o.Key] == nil {
-			names = append(names, o.Key)
+		e := s.byID[o.Arg]
+		if e == nil {
+			e = &element{id: o.Arg, first: o, failed: true}
+			s.byID[o.Arg] = e
+			s.all = append(s.all, e)
 		}
-		if o.Kind == write {
-			writes[o.Key] = append(writes[o.Key], o)
-		} else {
-			reads[o.Key] = append(reads[o.Key], o)
+		if o.Invoke < e.first.Invoke {
+			e.first = o
+		}
+		e.failed = e.failed && o.Type == history.Fail
+		if o.Type == history.OK && (e.acked == nil || o.Return < e.acked.Return) {
+			e.acked = o
 		}
 	}
-	sort.Strings(names)
-	for _, k := range names {
-		if err := f(writes[k], reads[k]); err != nil {
-			return fmt.Errorf("%s %s: %w", read, k, err)
+	for _, e := range s.all {
+		if e.acked != nil && write == history.Append {
+			e.number, _ = strconv.Atoi(e.acked.Result)
 		}
 	}
-	return nil
+	slices.SortStableFunc(s.all, func(a, b *element) int { return cmp.Compare(a.end(), b.end()) })
+	s.reads = byTime(s.reads, invokedAt)
+	return s
 }
 
-func checkStream(appends, reads []*history.Op) error {
-	byID := map[string]*history.Op{}
-	for _, a := range appends {
-		if byID[a.Arg] != nil {
-			return fmt.Errorf("the history appends %s twice: ids must be unique", a.Arg)
-		}
-		byID[a.Arg] = a
-	}
-	final := false
-	for _, r := range reads {
-		if r.Type != history.OK {
+// checkRetries: every acknowledgement of one record says the same number.
+func (s *elements) checkRetries(name space, ops []*history.Op, f *findings) {
+	for _, o := range ops {
+		if o.Kind != history.Append || o.Type != history.OK {
 			continue
 		}
-		if err := checkStreamRead(r, appends, byID); err != nil {
-			return fmt.Errorf("read of client %d at %d: %w", r.Client, r.Invoke, err)
+		if e := s.byID[o.Arg]; o.Result != e.acked.Result {
+			f.found("two-numbers", because(e.acked, o),
+				"Stream %s: %s was acknowledged under two numbers", name, e.id)
 		}
-		final = final || isFinal(r, appends)
 	}
-	if !final {
-		return fmt.Errorf("no read follows all acknowledged appends")
-	}
-	return nil
 }
 
-func isFinal(r *history.Op, writes []*history.Op) bool {
-	return !slices.ContainsFunc(writes, func(w *history.Op) bool {
-		return w.Type == history.OK && w.Return > r.Invoke
+// checkNumbers compares acknowledged numbers with each other and with real time.
+func (s *elements) checkNumbers(name space, f *findings) {
+	holder := map[int]*element{}
+	for _, e := range s.all {
+		if e.acked == nil {
+			continue
+		}
+		if e.number < 1 {
+			f.found("wrong-number", because(e.acked),
+				"Stream %s: %q is no number of a record", name, e.acked.Result)
+			continue
+		}
+		if other := holder[e.number]; other != nil {
+			f.found("wrong-number", because(other.acked, e.acked),
+				"Stream %s: two records were acknowledged as %d", name, e.number)
+		}
+		holder[e.number] = e
+	}
+	byStart := slices.Clone(s.all)
+	slices.SortStableFunc(byStart, func(a, b *element) int {
+		return cmp.Compare(a.first.Invoke, b.first.Invoke)
 	})
+	var highest *element // of those that had ended
+	next := 0
+	for _, e := range byStart {
+		for ; next < len(s.all) && s.all[next].end() < e.first.Invoke; next++ {
+			if highest == nil || s.all[next].number > highest.number {
+				highest = s.all[next]
+			}
+		}
+		if e.number > 0 && highest != nil && highest.number > e.number {
+			f.found("wrong-order", because(highest.acked, e.acked),
+				"Stream %s: a record got a smaller number than one acknowledged before it", name)
+		}
+	}
 }
 
-// checkStreamRead: the read's list is the stream, so a record's place in it is its sequence number.
-func checkStreamRead(r *history.Op, appends []*history.Op, byID map[string]*history.Op) error {
+// checkStreamRead: the read's list is the stream, so a record's place in it is its number.
+func (s *elements) checkStreamRead(name space, r *history.Op, f *findings) {
 	at := map[string]int{}
 	for i, id := range r.List {
-		seq := i + 1
-		a := byID[id]
-		switch {
-		case a == nil:
-			return fmt.Errorf("record %d is %q, which nobody appended", seq, id)
-		case a.Type == history.Fail:
-			return fmt.Errorf("record %d is %s, whose append was refused", seq, id)
-		case at[id] != 0:
-			return fmt.Errorf("%s is there twice, as %d and %d", id, at[id], seq)
-		case a.Invoke > r.Return:
-			return fmt.Errorf("record %d is %s, which was appended after the read", seq, id)
-		case a.Type == history.OK && a.Result != strconv.Itoa(seq):
-			return fmt.Errorf("%s is record %d, but was acknowledged as %s", id, seq, a.Result)
-		}
-		at[id] = seq
-	}
-	for _, a := range appends {
-		if a.Type == history.OK && a.Return < r.Invoke && at[a.Arg] == 0 {
-			return fmt.Errorf("%s, acknowledged as %s at %d, is not there", a.Arg, a.Result, a.Return)
-		}
-	}
-	return nil
-}
-
-func checkSet(adds, reads []*history.Op) error {
-	byID := map[string]*history.Op{}
-	for _, a := range adds {
-		if byID[a.Arg] != nil {
-			return fmt.Errorf("the history adds %s twice: elements must be unique", a.Arg)
-		}
-		byID[a.Arg] = a
-	}
-	final := false
-	for _, r := range reads {
-		if r.Type != history.OK {
+		number := i + 1
+		e := s.byID[id]
+		if at[id] != 0 {
+			f.found("duplicate-record", because(firstOf(e), r),
+				"Stream %s: %s is there twice, as %d and %d", name, id, at[id], number)
 			continue
 		}
-		if err := checkSetRead(r, adds, byID); err != nil {
-			return fmt.Errorf("read of client %d at %d: %w", r.Client, r.Invoke, err)
+		at[id] = number
+		if s.checkPresent(name, r, id, f) && e.number != 0 && e.number != number {
+			f.found("wrong-number", because(e.acked, r),
+				"Stream %s: %s is record %d, but was acknowledged as %d", name, id, number, e.number)
 		}
-		final = final || isFinal(r, adds)
 	}
-	if !final {
-		return fmt.Errorf("no read follows all acknowledged adds")
-	}
-	return nil
+	s.checkMissing(name, r, at, f)
 }
 
-func checkSetRead(r *history.Op, adds []*history.Op, byID map[string]*history.Op) error {
-	seen := map[string]bool{}
-	for _, id := range r.List {
-		a := byID[id]
-		switch {
-		case a == nil:
-			return fmt.Errorf("%q is there, which nobody added", id)
-		case a.Type == history.Fail:
-			return fmt.Errorf("%s is there, although its add was refused", id)
-		case seen[id]:
-			return fmt.Errorf("%s is there twice", id)
-		case a.Invoke > r.Return:
-			return fmt.Errorf("%s is there, which was added after the read", id)
-		}
-		seen[id] = true
+func firstOf(e *element) *history.Op {
+	if e == nil {
+		return nil
 	}
-	for _, a := range adds {
-		if a.Type == history.OK && a.Return < r.Invoke && !seen[a.Arg] {
-			return fmt.Errorf("%s, acknowledged at %d, is not there", a.Arg, a.Return)
+	return e.first
+}
+
+// checkPresent judges that id was seen at all.
+func (s *elements) checkPresent(name space, r *history.Op, id string, f *findings) bool {
+	e := s.byID[id]
+	switch {
+	case e == nil:
+		f.found("phantom-"+s.noun, because(r),
+			"%s: %q is there, which nobody wrote", name, id)
+	case e.failed:
+		f.found("refused-"+s.noun, because(e.first, r),
+			"%s: %s is there, although it was refused", name, id)
+	case e.first.Invoke > r.Return:
+		f.found("future-"+s.noun, because(r, e.first),
+			"%s: %s is there before it was written", name, id)
+	default:
+		return true
+	}
+	return false
+}
+
+// checkMissing judges what was acknowledged before the read began and is not in it: the read is stale when a later read
+// has it, else it is lost.
+func (s *elements) checkMissing(name space, r *history.Op, at map[string]int, f *findings) {
+	for _, e := range s.all {
+		if e.end() >= r.Invoke {
+			return // so do all that follow
+		}
+		if at[e.id] != 0 {
+			continue
+		}
+		later := s.reads[slices.Index(s.reads, r)+1:]
+		i := slices.IndexFunc(later, func(l *history.Op) bool { return slices.Contains(l.List, e.id) })
+		if i >= 0 {
+			f.found("stale-read", because(e.acked, r, later[i]),
+				"%s: %s had been acknowledged and is not there; a later read has it", name, e.id)
+		} else {
+			f.found("lost-"+s.noun, because(e.acked, r),
+				"%s: %s had been acknowledged and is not there", name, e.id)
+		}
+		return // one is enough of one read
+	}
+}
+
+// checkAgreement: of two reads the shorter is the beginning of the longer, and none is shorter than one before it.
+func (s *elements) checkAgreement(name space, f *findings) {
+	if len(s.reads) == 0 {
+		return
+	}
+	longest := slices.MaxFunc(s.reads, func(a, b *history.Op) int {
+		return cmp.Compare(len(a.List), len(b.List))
+	})
+	for _, r := range s.reads {
+		if r != longest && !slices.Equal(r.List, longest.List[:len(r.List)]) {
+			i := 0
+			for r.List[i] == longest.List[i] {
+				i++
+			}
+			f.found("diverging-reads", because(r, longest),
+				"Stream %s: record %d is %s in one read and %s in another",
+				name, i+1, r.List[i], longest.List[i])
 		}
 	}
-	return nil
+	ended := byTime(s.reads, endedAt)
+	var most *history.Op // of those that had ended
+	next := 0
+	for _, r := range s.reads {
+		for ; next < len(ended) && ended[next].Return < r.Invoke; next++ {
+			if most == nil || len(ended[next].List) > len(most.List) {
+				most = ended[next]
+			}
+		}
+		if most != nil && len(r.List) < len(most.List) {
+			f.found("stale-read", because(most, r),
+				"Stream %s: a read saw fewer records than one before it", name)
+		}
+	}
+}
+
+// checkFinal wants a read that follows all acknowledged writes.
+func (s *elements) checkFinal(name space, f *findings) {
+	last := int64(math.MinInt64)
+	for _, e := range s.all {
+		if e.acked != nil {
+			last = max(last, e.acked.Return)
+		}
+	}
+	if !slices.ContainsFunc(s.reads, func(r *history.Op) bool { return r.Invoke >= last }) {
+		f.tooLittle("%s: no read follows all acknowledged writes", name)
+	}
 }

@@ -1,6 +1,10 @@
 package check
 
-import "github.com/vipkv/vipkv/chaos/history"
+import (
+	"fmt"
+
+	"github.com/vipkv/vipkv/chaos/history"
+)
 
 // Outcome is what a checker concludes.
 type Outcome string
@@ -34,4 +38,32 @@ type Anomaly struct {
 type Checker interface {
 	Name() string
 	Check(ops []history.Op) Verdict
+}
+
+// Err is nil for a pass, and else an error that tells the reason and the first anomaly.
+func (v *Verdict) Err() error {
+	switch {
+	case v.Outcome == Pass:
+		return nil
+	case len(v.Anomalies) == 0:
+		return fmt.Errorf("%s: %s: %s", v.Checker, v.Outcome, v.Reason)
+	}
+	a := v.Anomalies[0]
+	return fmt.Errorf("%s: %s: %s; first, %s: %s", v.Checker, v.Outcome, v.Reason, a.Name, a.Text)
+}
+
+// checker is a Checker made of a name and a function.
+type checker struct {
+	name  string
+	judge func(ops []history.Op, f *findings)
+}
+
+func (c checker) Name() string { return c.name }
+
+func (c checker) Check(ops []history.Op) Verdict {
+	f := &findings{}
+	c.judge(ops, f)
+	v := f.verdict()
+	v.Checker = c.name
+	return v
 }
