@@ -7,6 +7,8 @@
 //	NewSets           acknowledged elements are there, refused ones are not, and reads are not stale
 //	NewCounter        sums lie between what was acknowledged and what was asked for, and do not go back
 //	NewBank           transfers conserve the total in every read of all accounts; no balance is below zero
+//	NewTimestamps     isolation by commit and read timestamps: each read sees exactly the newest version, commits follow
+//	                  real time, nothing comes between a condition and its write
 //	NewLongFork       reads of the same keys see all writes in one order
 //	NewCausalReverse  who sees a write sees what had been acknowledged before it began
 //	NewMonotonic      no client sees a key go back

@@ -26,7 +26,8 @@ const spoiledWorlds = 100
 
 // TestSpoiledHistoriesAreRefused: each checker sees each way of spoiling that it claims to see, under its name.
 func TestSpoiledHistoriesAreRefused(t *testing.T) {
-	for _, s := range slices.Concat(spoiledRegisters(), spoiledStreams(), spoiledSets(), spoiledSums(), spoiledOrders()) {
+	for _, s := range slices.Concat(spoiledRegisters(), spoiledStreams(), spoiledSets(), spoiledSums(), spoiledOrders(),
+		spoiledTimestamps()) {
 		t.Run(s.checker.Name()+"/"+s.name, func(t *testing.T) {
 			t.Parallel()
 			done := 0

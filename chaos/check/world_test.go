@@ -169,6 +169,12 @@ func (w *world) draw() history.Op {
 		return history.Op{Kind: history.Txn, Txn: []history.Mop{{Part: history.PartRead, Key: x},
 			{Part: history.PartRead, Key: y}}}
 	}
+	if kind == "skew" { // reads one key and writes the other
+		x := w.r.IntN(2)
+		return history.Op{Kind: history.Txn, Txn: []history.Mop{
+			{Part: history.PartRead, Key: fmt.Sprintf("skew%d", x)},
+			{Part: history.PartWrite, Key: fmt.Sprintf("skew%d", 1-x), Value: w.value()}}}
+	}
 	panic("unknown kind " + kind)
 }
 
@@ -349,6 +355,8 @@ func (w *world) commitTxn(op *history.Op, unchanged bool) history.Type {
 		if m.Part == history.PartIncr {
 			writes[m.Key] = m.Result
 			unchanged = unchanged && !strings.HasPrefix(m.Result, "-")
+		} else if m.Part == history.PartWrite {
+			writes[m.Key] = m.Value
 		}
 	}
 	if len(writes) == 0 {

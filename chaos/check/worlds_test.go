@@ -24,7 +24,25 @@ func judges() []judged {
 		{check.NewCausalReverse(), []string{"fork", "set", "bank"}, 4},
 		{check.NewMonotonic(), []string{"register", "counter", "stream", "bank", "fork"}, 4},
 		{check.NewTenants(), []string{"tenants"}, 4},
+		{check.NewTimestamps(check.TimestampOptions{}), everything(), 4},
 	}
+}
+
+// everything is all kinds that have timestamps.
+func everything() []string {
+	return []string{"register", "stream", "set", "counter", "bank", "fork", "skew"}
+}
+
+// BenchmarkTimestamps prints the cost of one operation among 50,000.
+func BenchmarkTimestamps(b *testing.B) {
+	ops := live(1, 50_000, 8, 50, "register", "counter", "bank", "skew").ops
+	c := check.NewTimestamps(check.TimestampOptions{})
+	for b.Loop() {
+		if v := c.Check(ops); v.Outcome != check.Pass {
+			b.Fatal(v.Err())
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(ops)), "ns/operation")
 }
 
 const worlds = 1000
@@ -40,7 +58,7 @@ func TestCorrectStoresPass(t *testing.T) {
 					infos = 0
 				}
 				ops := live(seed, 60, 4, infos, j.kinds...).ops
-				if seed%3 == 0 { // as of a store that tells no versions
+				if seed%3 == 0 && j.checker.Name() != "timestamps" { // as of a store that tells no versions
 					for i := range ops {
 						ops[i].Version, ops[i].At, ops[i].Base = 0, 0, 0
 						for k := range ops[i].Txn {
