@@ -24,6 +24,14 @@ func (o Options) keyOps(otherwise int) int {
 	return otherwise
 }
 
+// Tenants are those that a workload's operations name, in order. One that works in a single, unnamed tenant has none.
+func Tenants(w Workload) []string {
+	if t, ok := w.(interface{ tenants() []string }); ok {
+		return t.tenants()
+	}
+	return nil
+}
+
 type maker struct {
 	name string
 	make func(Options) Workload
