@@ -13,6 +13,8 @@
 //	NewCausalReverse  who sees a write sees what had been acknowledged before it began
 //	NewMonotonic      no client sees a key go back
 //	NewTenants        nobody is told a value with another tenant's canary
+//	NewMessenger      parts of streams, read cursors and inboxes fit together
+//	NewPresence       values that live for a while are there that long
 //
 // An operation of unknown outcome (info) may have taken effect at any moment from its call on, or never. No checker
 // raises an alarm that one of these would explain, and none leaves it out: what it wrote may be seen, and once it was

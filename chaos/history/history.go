@@ -34,6 +34,7 @@ const (
 	Incr   Kind = "incr"   // counter: Arg is the addend, decimal; Result is the sum after it
 	Count  Kind = "count"  // counter: Result is the sum, decimal
 	Txn    Kind = "txn"    // Txn is what it read and wrote, at one moment
+	Scan   Kind = "scan"   // the first or last Limit keys of all: List is their values, as they lie
 )
 
 // Part is what a transaction does to one key.
@@ -66,6 +67,9 @@ type Op struct {
 	Key      string   `json:"key"`
 	Arg      string   `json:"arg,omitempty"`
 	Expect   string   `json:"expect,omitempty"`
+	Limit    int      `json:"limit,omitempty"`    // of what is read
+	Backward bool     `json:"backward,omitempty"` // read from the end
+	TTLMs    int64    `json:"ttl_ms,omitempty"`   // how long what is written lives; 0: for ever
 	Result   string   `json:"result,omitempty"`
 	List     []string `json:"list,omitempty"`
 	Txn      []Mop    `json:"txn,omitempty"`
@@ -87,8 +91,10 @@ type Op struct {
 // not match changes nothing.
 func (o *Op) Writes() bool {
 	switch o.Kind {
-	case Write, Append, Add, Incr:
+	case Write, Append, Add, Incr, Touch:
 		return true
+	case Advance:
+		return o.Arg != AdvanceNot
 	case CAS:
 		return o.Result != "false"
 	case Txn:
@@ -100,7 +106,8 @@ func (o *Op) Writes() bool {
 // Validate checks what every history must hold.
 func (o *Op) Validate() error {
 	switch o.Kind {
-	case Read, Write, CAS, Append, Stream, Add, Set, Incr, Count, Txn:
+	case Read, Write, CAS, Append, Stream, Add, Set, Incr, Count, Txn, Scan,
+		Advance, Pull, Inbox, Touch, Peek:
 	default:
 		return fmt.Errorf("unknown op %q", o.Kind)
 	}

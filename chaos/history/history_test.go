@@ -48,7 +48,7 @@ func TestRoundTrip(t *testing.T) {
 func TestReadAllRefuses(t *testing.T) {
 	for name, line := range map[string]string{
 		"unknown field":      `{"client":1,"op":"read","key":"a","type":"ok","invoke_ns":1,"return_ns":2,"color":"red"}`,
-		"unknown op":         `{"client":1,"op":"peek","key":"a","type":"ok","invoke_ns":1,"return_ns":2}`,
+		"unknown op":         `{"client":1,"op":"dance","key":"a","type":"ok","invoke_ns":1,"return_ns":2}`,
 		"unknown part":       `{"client":1,"op":"txn","key":"","txn":[{"f":"x","key":"a"}],"type":"ok","invoke_ns":1,"return_ns":2}`,
 		"unknown type":       `{"client":1,"op":"read","key":"a","type":"maybe","invoke_ns":1,"return_ns":2}`,
 		"return before call": `{"client":1,"op":"read","key":"a","type":"ok","invoke_ns":3,"return_ns":2}`,

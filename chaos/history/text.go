@@ -49,6 +49,10 @@ func (o *Op) asked() string {
 			parts[i] = o.Txn[i].String()
 		}
 		return "did at one moment {" + strings.Join(parts, "; ") + "}"
+	case Advance:
+		return fmt.Sprintf("moved the cursor %s to at least %s", o.Key, o.Arg)
+	case Touch:
+		return fmt.Sprintf("wrote %q to %s for %d ms", o.Arg, o.Key, o.TTLMs)
 	}
 	return "read " + o.Key
 }
@@ -56,9 +60,11 @@ func (o *Op) asked() string {
 func (o *Op) told() string {
 	var s string
 	switch o.Kind {
-	case Read, Count:
+	case Read, Count, Peek:
 		s = "saw " + seen(o.Result)
-	case Stream, Set:
+	case Advance:
+		s = "it was " + o.Expect + " and is " + o.Result
+	case Stream, Set, Scan, Pull, Inbox:
 		s = "saw " + elements(o.List)
 	case CAS:
 		s = map[bool]string{true: "done", false: "it was something else"}[o.Result == "true"]

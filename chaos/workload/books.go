@@ -97,11 +97,12 @@ func allKeys(rs []rotating) (keys []string) {
 	return keys
 }
 
-// verdict is that of a checker which returns an error.
-func (b *books) verdict(checker string, ops []history.Op, err error) check.Verdict {
-	v := check.Verdict{Checker: checker, Workload: b.name, Outcome: check.Pass, Ops: len(ops)}
-	if err != nil {
-		v.Outcome, v.Reason = check.Fail, err.Error()
+// judge is the verdicts of checkers on this workload's operations.
+func (b *books) judge(ops []history.Op, checkers ...check.Checker) (verdicts []check.Verdict) {
+	for _, c := range checkers {
+		v := c.Check(ops)
+		v.Workload = b.name
+		verdicts = append(verdicts, v)
 	}
-	return v
+	return verdicts
 }

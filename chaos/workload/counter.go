@@ -56,49 +56,5 @@ func (w *counter) Final() []history.Op { return w.reads(history.Count, allKeys(w
 
 // Check implements Workload.
 func (w *counter) Check(ops []history.Op) []check.Verdict {
-	return []check.Verdict{w.verdict("counters", ops, checkCounters(ops))}
-}
-
-// checkCounters: a read shows at least what was acknowledged before it, and no more than what was asked for by its
-// end. All addends are positive.
-func checkCounters(ops []history.Op) error {
-	for i := range ops {
-		read := &ops[i]
-		if read.Kind != history.Count || read.Type != history.OK {
-			continue
-		}
-		got, err := number(read.Result)
-		if err != nil {
-			return err
-		}
-		least, most := int64(0), int64(0)
-		for j := range ops {
-			o := &ops[j]
-			if o.Kind != history.Incr || o.Key != read.Key {
-				continue
-			}
-			if o.Type == history.Fail || o.Invoke > read.Return {
-				continue
-			}
-			n, err := number(o.Arg)
-			if err != nil {
-				return err
-			}
-			if most += n; o.Type == history.OK && o.Return < read.Invoke {
-				least += n
-			}
-		}
-		if got < least || got > most {
-			return fmt.Errorf("%s: client %d read %d at %d; at least %d and at most %d was added by then",
-				read.Key, read.Client, got, read.Invoke, least, most)
-		}
-	}
-	return nil
-}
-
-func number(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	return strconv.ParseInt(s, 10, 64)
+	return w.judge(ops, check.NewCounter())
 }

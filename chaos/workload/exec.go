@@ -32,6 +32,11 @@ const listSeparator = " "
 //	incr, count    Get, and a Put of the sum on condition that nobody was in between; Get
 //	txn            BatchGet of its keys at one moment, and, when it writes, a Commit on condition
 //	               that all that it read is as it was
+//	scan           a page of the first or last keys of all
+//	advance        Get, and, when it is less, a Put on condition that nobody was in between; again when somebody was
+//	pull           one page of a stream
+//	inbox          a scan of the cursors at one moment, then the end of each stream
+//	touch, peek    a Put that expires, Get
 func Exec(ctx context.Context, s Store, op *history.Op) {
 	var err error
 	switch op.Kind {
@@ -54,8 +59,10 @@ func Exec(ctx context.Context, s Store, op *history.Op) {
 		err = execIncr(ctx, s, op)
 	case history.Txn:
 		err = execTxn(ctx, s, op)
+	case history.Scan:
+		err = execScan(ctx, s, op)
 	default:
-		err = fmt.Errorf("unknown op %q", op.Kind)
+		err = execMessenger(ctx, s, op)
 	}
 	op.Type, op.Err = outcome(err)
 }
@@ -181,6 +188,15 @@ func execSet(ctx context.Context, s Store, op *history.Op) error {
 			return nil
 		}
 	}
+}
+
+func execScan(ctx context.Context, s Store, op *history.Op) error {
+	page, err := s.ScanPage(ctx, client.ScanOptions{Limit: op.Limit, Reverse: op.Backward})
+	op.List, op.At = nil, page.At
+	for _, i := range page.Items {
+		op.List = append(op.List, string(i.Value))
+	}
+	return err
 }
 
 func execIncr(ctx context.Context, s Store, op *history.Op) error {

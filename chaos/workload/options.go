@@ -11,6 +11,9 @@ type Options struct {
 	Prefix string
 	// Clients is how many clients there are. 0: as many as the workload likes.
 	Clients int
+	// Tenants are those in which the clients work, for workloads that know of tenants (Tenants tells). Empty: "a" and "b"
+	// for canary, none for others.
+	Tenants []string
 	// KeyOps is how many operations a key sees before another takes its place; 0: the workload's own number. More make
 	// longer streams and lists, and dearer checks.
 	KeyOps int
@@ -39,7 +42,13 @@ type maker struct {
 
 func makers() []maker {
 	return []maker{
+		{"bank", newBank},
+		{"canary", newCanary},
 		{"counter", newCounter},
+		{"fork", newFork},
+		{"list-append", newList},
+		{"messenger", newMessenger},
+		{"monotonic", newMonotonic},
 		{"register", newRegister},
 		{"set", newSet},
 		{"streams", newStreams},
@@ -56,6 +65,9 @@ func Names() (names []string) {
 
 // New makes the workload of a name.
 func New(name string, o Options) (Workload, error) {
+	if strings.ContainsAny(o.Prefix, " \n") || o.Clients < 0 || o.KeyOps < 0 {
+		return nil, fmt.Errorf("workload %s: a prefix with spaces, or a negative number", name)
+	}
 	for _, m := range makers() {
 		if m.name == name {
 			return m.make(o), nil

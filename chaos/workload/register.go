@@ -26,11 +26,15 @@ type register struct {
 func newRegister(o Options) Workload {
 	w := &register{books: newBooks("register", o, 4*registerGroup)}
 	for i := range (w.clients + registerGroup - 1) / registerGroup {
-		w.groups = append(w.groups, rotating{
-			name: fmt.Sprintf("%s%d", w.prefix, i), opsMax: o.keyOps(registerOps), infosMax: registerInfos,
-		})
+		w.groups = append(w.groups, newRotatingRegister(w.prefix, i, o))
 	}
 	return w
+}
+
+func newRotatingRegister(prefix string, i int, o Options) rotating {
+	return rotating{
+		name: fmt.Sprintf("%sr%d", prefix, i), opsMax: o.keyOps(registerOps), infosMax: registerInfos,
+	}
 }
 
 // Draw implements Workload.
@@ -55,5 +59,9 @@ func (w *register) Final() []history.Op { return w.reads(history.Read, allKeys(w
 
 // Check implements Workload.
 func (w *register) Check(ops []history.Op) []check.Verdict {
-	return []check.Verdict{w.verdict("registers", ops, check.Registers(ops, registerLimit))}
+	return w.judge(ops, registers(), check.NewMonotonic())
+}
+
+func registers() check.Checker {
+	return check.NewRegisters(check.RegisterOptions{Limit: registerLimit})
 }

@@ -49,5 +49,5 @@ func (w *set) Final() []history.Op { return w.reads(history.Set, w.keys()) }
 
 // Check implements Workload.
 func (w *set) Check(ops []history.Op) []check.Verdict {
-	return []check.Verdict{w.verdict("sets", ops, check.Sets(ops))}
+	return w.judge(ops, check.NewSets(), check.NewCausalReverse())
 }

@@ -47,5 +47,5 @@ func (w *streams) Final() []history.Op { return w.reads(history.Stream, allKeys(
 
 // Check implements Workload.
 func (w *streams) Check(ops []history.Op) []check.Verdict {
-	return []check.Verdict{w.verdict("streams", ops, check.Streams(ops))}
+	return w.judge(ops, check.NewStreams())
 }

@@ -65,7 +65,9 @@ func (c *Cluster) Tenant(name string) workload.Store {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tenants[name] == nil {
-		c.tenants[name] = &tenant{c: c, name: name, keys: map[string][]version{}, streams: map[string]*stream{}}
+		c.tenants[name] = &tenant{
+			c: c, name: name, keys: map[string][]version{}, streams: map[string]*stream{},
+		}
 		c.order = append(c.order, name)
 	}
 	return c.tenants[name]

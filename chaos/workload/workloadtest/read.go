@@ -86,7 +86,9 @@ func (t *tenant) tornLocked(sees uint64) uint64 {
 }
 
 // ScanPage implements workload.Store. A resume token is the moment of the read and the key that comes next.
-func (t *tenant) ScanPage(ctx context.Context, o client.ScanOptions) (page client.ScanPage, err error) {
+func (t *tenant) ScanPage(
+	ctx context.Context, o client.ScanOptions,
+) (page client.ScanPage, err error) {
 	limit := math.MaxInt
 	if o.Limit > 0 {
 		limit = o.Limit

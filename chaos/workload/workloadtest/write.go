@@ -49,7 +49,7 @@ func (t *tenant) write(ctx context.Context, do func(how manner) error) error {
 	case c.hit(f.Lost):
 		return t.locked(do, manner{dry: true})
 	case c.hit(f.Late):
-		c.later(func() { _ = do(manner{}) }) // a condition that does not hold any more is no error of anybody's
+		c.later(func() { _ = do(manner{}) }) // a condition that does not hold then is nobody's error
 		return rpcerr.Ambiguous("not answered")
 	}
 	how := manner{unchecked: c.hit(f.Unchecked), torn: c.hit(f.Torn)}
@@ -120,7 +120,9 @@ func (t *tenant) Put(
 }
 
 // Commit implements workload.Store.
-func (t *tenant) Commit(ctx context.Context, x client.Transaction) (done client.Written, err error) {
+func (t *tenant) Commit(
+	ctx context.Context, x client.Transaction,
+) (done client.Written, err error) {
 	err = t.write(ctx, func(how manner) error {
 		now := t.c.nextLocked()
 		for i, c := range x.Conditions {
