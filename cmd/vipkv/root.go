@@ -84,7 +84,7 @@ func newRoot(a *app) *cobra.Command {
 		"allow connections without TLS off loopback: everybody on the path can read them")
 	root.AddCommand(
 		newKV(a), newStream(a), newTenant(a), newNode(a), newRange(a), newStatus(a), newImport(a), newBench(a),
-		newKeyfile(a), newVersion(a), newStart(a), newDemo(a), newExitCodes(),
+		newKeyfile(a), newVersion(a), newStart(a), newDemo(a), newChaos(a), newExitCodes(),
 	)
 	return root
 }

@@ -16,6 +16,7 @@ import (
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 	"github.com/vipkv/vipkv/proto/wait"
+	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
 // RangeSteps is how Admin changes single ranges.
@@ -78,6 +79,10 @@ func stepAgain(err error) (hint proto.StoreID, again bool) {
 	return 0, false
 }
 
+func holds(d *internalpb.Descriptor, key []byte) bool {
+	return (&location{desc: d}).holds(mvcc.Route{Key: key})
+}
+
 // TransferLeader implements vipkvpb.AdminServer.
 func (a *Admin) TransferLeader(ctx context.Context, req *vipkvpb.TransferLeaderRequest) (
 	*vipkvpb.TransferLeaderResponse, error) {
@@ -120,8 +125,9 @@ func (a *Admin) SplitRange(ctx context.Context, req *vipkvpb.SplitRangeRequest) 
 		if err != nil {
 			return 0, nil, fmt.Errorf("split a range: %w", err)
 		}
-		if len(found) == 0 {
-			return 0, nil, status.Error(codes.NotFound, "no range holds the key")
+		if len(found) == 0 || !holds(found[0].Desc, req.Key) {
+			// A range that was made a moment ago has not reported yet.
+			return 0, &internalpb.AdminRangeRequest{}, nil
 		}
 		step := &internalpb.AdminRangeRequest{RangeId: found[0].Desc.GetRangeId(),
 			Step: &internalpb.AdminRangeRequest_Split{Split: &internalpb.SplitStep{Key: req.Key}}}

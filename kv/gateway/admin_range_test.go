@@ -30,7 +30,8 @@ func (s *steps) Step(_ context.Context, store proto.StoreID, req *internalpb.Adm
 	if err != nil {
 		return nil, err
 	}
-	return &internalpb.AdminRangeResponse{Desc: &internalpb.Descriptor{RangeId: 2, Start: []byte("a"), End: []byte("m")}}, nil
+	d := &internalpb.Descriptor{RangeId: 2, Start: []byte("a"), End: []byte("m")}
+	return &internalpb.AdminRangeResponse{Desc: d}, nil
 }
 
 func (s *steps) View(context.Context) (*internalpb.ClusterViewResponse, error) {
@@ -41,7 +42,8 @@ func (s *steps) View(context.Context) (*internalpb.ClusterViewResponse, error) {
 }
 
 func stepAdmin(answers ...error) (*Admin, *steps) {
-	s := &steps{fakeRanges: &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "a", "z", 1, 1)}}, answers: answers}
+	f := &fakeRanges{ranges: []*internalpb.RangeLocation{located(2, "a", "z", 1, 1)}}
+	s := &steps{fakeRanges: f, answers: answers}
 	return &Admin{Cluster: s, Steps: s}, s
 }
 
@@ -78,6 +80,23 @@ func TestStepFollowsTheLeader(t *testing.T) {
 	if res, err := a.SplitRange(t.Context(), &vipkvpb.SplitRangeRequest{Key: []byte("a")}); err != nil ||
 		string(res.Key) != "a" || res.RangeId != 0 {
 		t.Errorf("%v %v", res, err)
+	}
+}
+
+// A key is not missing because the range that holds it has not reported yet: it was made a moment ago.
+func TestSplitWaitsForARangeJustMade(t *testing.T) {
+	a, s := stepAdmin(nil)
+	whole := s.ranges
+	s.ranges = []*internalpb.RangeLocation{located(3, "x", "z", 1, 1)}
+	later := time.AfterFunc(2*stepRetry, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ranges = whole
+	})
+	defer later.Stop()
+	if _, err := a.SplitRange(t.Context(), &vipkvpb.SplitRangeRequest{Key: []byte("k")}); err != nil ||
+		s.last.RangeId != 2 {
+		t.Errorf("%v for %v", err, s.last)
 	}
 }
 

@@ -1,0 +1,77 @@
+package live
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vipkv/vipkv/chaos/workload"
+	"github.com/vipkv/vipkv/chaos/workload/load"
+	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/txn/mvcc"
+)
+
+// ownTenant makes the run's tenant, or finds the one that the plan names, and returns its credential.
+func (r *run) ownTenant(ctx context.Context) (credential string, err error) {
+	r.report.Tenant, credential = r.p.Tenant.Name, r.p.Tenant.Credential
+	if r.report.Tenant != "" {
+		t, err := r.admin.GetTenant(ctx, r.report.Tenant)
+		if err != nil {
+			return "", fmt.Errorf("tenant %s: %w", r.report.Tenant, err)
+		}
+		r.tenant = proto.TenantID(t.Id)
+		return credential, nil
+	}
+	r.report.Tenant = "chaos-" + r.id
+	t, credential, err := r.admin.CreateTenant(ctx, r.report.Tenant)
+	if err != nil {
+		return "", fmt.Errorf("make the tenant %s: %w", r.report.Tenant, err)
+	}
+	r.tenant = proto.TenantID(t.Id)
+	r.say("works in the tenant %s, made for this run; it stays when the run is over", r.report.Tenant)
+	return credential, nil
+}
+
+// probeKeys is how many keys are probed: one a range.
+func (r *run) probeKeys() int { return max(1, r.p.Ranges) }
+
+// split parts the run's own keys at each probe's key, so that each has a range of its own.
+func (r *run) split(ctx context.Context) error {
+	if r.p.Ranges < 0 {
+		return nil
+	}
+	for _, k := range newProbe(r.prefix, r.p.Ranges).keys {
+		if _, err := r.admin.SplitRange(ctx, mvcc.PlainKey(r.tenant, []byte(k))); err != nil {
+			return fmt.Errorf("split the run's own keys: %w", err)
+		}
+	}
+	return nil
+}
+
+// startLoad starts the workloads and the probes.
+func (r *run) startLoad(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	var all []workload.Workload
+	for _, name := range r.p.Workloads {
+		w, err := workload.New(name, workload.Options{Prefix: r.prefix + name + "/"})
+		if err != nil {
+			return &PlanError{err}
+		}
+		all = append(all, w)
+	}
+	stores := map[string]workload.Store{"": r.own.stores[0]}
+	r.work, err = load.Start(ctx, load.Config{
+		Stores: stores, Workloads: all, Rate: r.p.Rate, Seed: r.p.Seed})
+	if err != nil {
+		return err
+	}
+	r.probes, err = load.Start(ctx, load.Config{Stores: stores, Seed: r.p.Seed,
+		Workloads: []workload.Workload{newProbe(r.prefix, r.probeKeys())},
+		Rate:      probeRate * float64(r.probeKeys()), Record: r.acks.note})
+	if err != nil {
+		r.work.Stop()
+		return err
+	}
+	r.shift = r.work.Now() - r.probes.Now()
+	return nil
+}
