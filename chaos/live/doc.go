@@ -7,12 +7,12 @@
 // What it is not. It starts no cluster and knows no simulator; it reads and writes no tenant but the run's own; it is
 // no supervisor: a node that it killed comes back by the plan's command or by somebody else's doing.
 //
-// The life of one run. (1) Plan.Complete fills the plan in, schedule draws the faults from the seed; (2) look asks the
-// cluster, which must be healthy; (3) OpenJournal refuses while an earlier run's faults are there, startGuard starts
-// the process that heals when this one dies; (4) prepare makes the tenant and splits its keys, startLoad starts
-// workloads and probes; (5) for each fault reserve waits for a moment that loses no quorum and chooses whom it hits,
-// begin notes the undo and injects, bite looks for the effect, end undoes; (6) waitHealthy, final reads; (7) conclude judges
-// histories, budgets and whether the faults bit.
+// The life of one run. (1) Plan.Complete fills the plan in, schedule draws the faults from the seed; (2) look asks
+// the cluster, which must be healthy; (3) OpenJournal refuses while an earlier run's faults are there, startGuard
+// starts the process that heals when this one dies; (4) prepare makes the tenant and splits its keys, startLoad
+// starts workloads and probes; (5) for each fault reserve waits for a moment that loses no quorum and chooses whom
+// it hits, begin notes the undo and injects, bite looks for the effect, end undoes; (6) waitHealthy, final reads;
+// (7) conclude judges histories, budgets and whether the faults bit.
 //
 // Invariants.
 //   - I1. A fault's undo is in the journal, synced, before the fault is injected, and stays there until it was undone.
