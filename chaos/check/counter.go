@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"sort"
 	"strconv"
@@ -33,7 +32,6 @@ type sumRead struct {
 func checkCounter(name space, ops []*history.Op, f *findings) {
 	var t tally
 	var reads []sumRead
-	last, final := int64(math.MinInt64), false
 	for _, o := range ops {
 		amount, told, ok := counterNumbers(o)
 		if !ok {
@@ -46,15 +44,11 @@ func checkCounter(name space, ops []*history.Op, f *findings) {
 		}
 		if o.Type == history.OK {
 			reads = append(reads, sumRead{o, told})
-			if o.Kind == history.Incr {
-				last = max(last, o.Return)
-			}
 		}
 	}
 	t.sort()
 	for _, r := range reads {
 		low, high := t.bounds(r.op)
-		final = final || r.op.Kind == history.Count && r.op.Invoke >= last
 		if what := "is the sum"; r.sum < low {
 			f.found("lost-increment", because(t.lastBefore(r.op), r.op),
 				"Counter %s: %d %s where at least %d was acknowledged before", name, r.sum, what, low)
@@ -66,9 +60,20 @@ func checkCounter(name space, ops []*history.Op, f *findings) {
 	if t.negative == 0 {
 		checkRising(name, reads, f)
 	}
-	if !final {
-		f.tooLittle("%s: no read follows all acknowledged additions", name)
+	for i := len(reads) - 1; i >= 0; i-- {
+		if followsAll(reads[i].op, reads) {
+			return
+		}
 	}
+	f.tooLittle("%s: no read follows all acknowledged additions", name)
+}
+
+// followsAll says whether a read follows, or by its version has, every acknowledged addition.
+func followsAll(r *history.Op, told []sumRead) bool {
+	return r.Kind == history.Count && !slices.ContainsFunc(told, func(s sumRead) bool {
+		o := s.op
+		return o.Kind == history.Incr && o.Return > r.Invoke && (o.Version == 0 || o.Version > r.Version)
+	})
 }
 
 // counterNumbers are an operation's addend and the sum it was told.

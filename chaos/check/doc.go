@@ -16,6 +16,10 @@
 //	NewMessenger      parts of streams, read cursors and inboxes fit together
 //	NewPresence       values that live for a while are there that long
 //
+// Beside the checkers: Audit compares a history with the final state of the store and resolves what was unknown; Guard
+// makes a run void in which too little happened or a fault did not bite; Measure finds gaps and recovery times;
+// CanaryScan searches files and streams of bytes for plaintext.
+//
 // An operation of unknown outcome (info) may have taken effect at any moment from its call on, or never. No checker
 // raises an alarm that one of these would explain, and none leaves it out: what it wrote may be seen, and once it was
 // seen it must stay.

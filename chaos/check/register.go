@@ -26,7 +26,7 @@ type RegisterOptions struct {
 
 // NewRegisters checks that reads, writes and compare-and-sets of each register are linearizable. Keep a register's
 // operations under 500, its clients under 6 and its operations of type info under 9: the search is exponential in what
-// is open at the same time.
+// is open at the same time. A key that transactions write, or that is added to, is no register and not judged.
 //
 // Anomalies: phantom-read (of what nobody wrote), refused-write (seen), future-read, lost-write (nothing is read where
 // something was written), stale-read, wrong-cas, not-linearizable (a write completes the contradiction).
@@ -58,6 +58,15 @@ type ruling struct {
 
 func checkRegisters(ops []history.Op, f *findings, o RegisterOptions) {
 	registers := group(ops, f, history.Read, history.Write, history.CAS)
+	for i := range ops {
+		if k := ops[i].Kind; k != history.Txn && k != history.Incr {
+			continue
+		}
+		for _, w := range writesOf(&ops[i]) {
+			f.ops -= len(registers[w.key])
+			delete(registers, w.key)
+		}
+	}
 	names := sorted(registers)
 	rulings := make([]ruling, len(names))
 	var wait sync.WaitGroup
