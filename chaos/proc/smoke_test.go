@@ -17,22 +17,26 @@ const (
 	smokeInFault = 10 // acknowledged while a minority is away
 )
 
+const smokePace = 100 * time.Millisecond // of each of some fifty clients
+
 // Under load a leader is killed, a node is paused, and all nodes are killed at once; each time the cluster comes back
 // by itself, and what the clients saw is linearizable, dense and complete.
 func TestSmoke(t *testing.T) {
 	ctx := t.Context()
 	c := newCluster(t, proc.Options{Set: []string{"split-bytes=65536"}})
-	cl, err := c.Tenant(ctx, "smoke")
-	must(t, err)
+	tenants := []string{"a", "b"}
+	stores := map[string]workload.Store{}
+	for _, name := range append(tenants, "smoke") {
+		cl, err := c.Tenant(ctx, name)
+		must(t, err)
+		stores[name] = cl
+	}
+	stores[""] = stores["smoke"]
 	before, err := c.Ranges(ctx)
 	must(t, err)
-	var works []workload.Workload
-	for _, name := range []string{"counter", "register", "set", "streams"} {
-		w, err := workload.New(name, workload.Options{Prefix: "smoke/"})
-		must(t, err)
-		works = append(works, w)
-	}
-	run, err := load.Start(ctx, load.Config{Stores: map[string]workload.Store{"": cl}, Workloads: works})
+	works, err := workload.NewAll(nil, workload.Options{Prefix: "smoke/", Tenants: tenants})
+	must(t, err)
+	run, err := load.Start(ctx, load.Config{Stores: stores, Workloads: works, Pace: smokePace})
 	must(t, err)
 	defer run.Stop()
 	time.Sleep(3 * time.Second)
@@ -83,8 +87,8 @@ func TestSmoke(t *testing.T) {
 		t.Errorf("%d operations failed, %d succeeded", all.Failed, all.OK)
 	}
 	for _, v := range run.Check() {
-		if t.Logf("%s: %s, %d operations", v.Checker, v.Outcome, v.Ops); v.Outcome != check.Pass {
-			t.Errorf("%s: %s: %s", v.Checker, v.Outcome, v.Reason)
+		if t.Logf("%s, %s: %s, %d operations", v.Workload, v.Checker, v.Outcome, v.Ops); v.Outcome != check.Pass {
+			t.Errorf("%s: %v", v.Workload, v.Err())
 		}
 	}
 }

@@ -97,9 +97,9 @@ func allKeys(rs []rotating) (keys []string) {
 	return keys
 }
 
-// judge is the verdicts of checkers on this workload's operations.
+// judge is the verdicts of checkers on this workload's operations, and of the one on timestamps, which knows all kinds.
 func (b *books) judge(ops []history.Op, checkers ...check.Checker) (verdicts []check.Verdict) {
-	for _, c := range checkers {
+	for _, c := range append(checkers, check.NewTimestamps(check.TimestampOptions{})) {
 		v := c.Check(ops)
 		v.Workload = b.name
 		verdicts = append(verdicts, v)

@@ -53,7 +53,7 @@ func newMessenger(o Options) Workload {
 		for c := range conversations {
 			t.edits = append(t.edits, rotating{
 				name:   fmt.Sprintf("%se/%s", w.prefix, conversation(c)),
-				opsMax: o.keyOps(listOps), infosMax: listInfos,
+				opsMax: o.keyOps(listOps), infosMax: noLimit,
 			})
 			for u := range users {
 				t.members = append(t.members, rotating{
@@ -274,7 +274,7 @@ func (w *messenger) Final() (ops []history.Op) {
 // Check implements Workload.
 func (w *messenger) Check(ops []history.Op) []check.Verdict {
 	checkers := []check.Checker{
-		check.NewMessenger(), check.NewStreams(), check.NewPresence(), registers(), check.NewMonotonic(),
+		check.NewMessenger(), check.NewStreams(), check.NewPresence(), registers(), cycles(),
 	}
 	if len(w.of) > 1 {
 		checkers = append(checkers, check.NewTenants())

@@ -75,3 +75,19 @@ func New(name string, o Options) (Workload, error) {
 	}
 	return nil, fmt.Errorf("no workload %q; there are %s", name, strings.Join(Names(), ", "))
 }
+
+// NewAll makes the workloads of some names, of all when there are none.
+func NewAll(names []string, o Options) ([]Workload, error) {
+	if len(names) == 0 {
+		names = Names()
+	}
+	all := make([]Workload, len(names))
+	for i, n := range names {
+		w, err := New(n, o)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = w
+	}
+	return all, nil
+}

@@ -106,22 +106,25 @@ func wrong() map[string]workloadtest.Faults {
 
 // claims are, for each workload, what it claims to see of them, and the checkers that must see it.
 func claims() map[string]map[string][]string {
-	const list = "monotonic"
+	const list, times = "cycle-strict-serializable", "timestamps"
 	return map[string]map[string][]string{
-		"bank": {"torn": {"bank"}, "unchecked": {"bank"}, "twice": {"bank"}},
+		"bank": {"torn": {"bank", times}, "unchecked": {"bank", times}, "twice": {"bank", times}, "stale": {times}},
 		"canary": {"foreign": {"tenants"}, "lost": {"registers", "sets", "streams"}, "denied": {"registers"},
-			"stale": {"registers", "sets", "streams"}},
-		"counter":     {"lost": {"counter"}, "denied": {"counter"}, "stale": {"counter"}, "unchecked": {"counter"}},
-		"fork":        {"lost": {"monotonic"}, "stale": {"monotonic"}, "torn": {"long-fork"}},
-		"list-append": {"stale": {list}},
+			"stale": {"registers", "sets", "streams", times}},
+		"counter": {"lost": {"counter"}, "denied": {"counter"}, "stale": {"counter"}, "unchecked": {"counter", times}},
+		"fork":    {"lost": {"monotonic", times}, "stale": {"monotonic", times}, "torn": {"long-fork", times}},
+		"list-append": {"lost": {list}, "denied": {list}, "twice": {list}, "stale": {list, "monotonic", times},
+			"torn": {list, times}, "unchecked": {list, times}},
 		"messenger": {"lost": {"messenger", "streams"}, "denied": {"messenger"}, "twice": {"streams"},
-			"stale": {"messenger"}, "swapped": {"messenger", "streams"},
+			"stale": {"messenger"}, "torn": {list}, "swapped": {"messenger", "streams"},
 			"unchecked": {"messenger"}, "immortal": {"presence"}},
-		"monotonic": {"lost": {"registers"}, "stale": {"monotonic"}, "twice": {"registers"}},
-		"register": {"lost": {"registers"}, "denied": {"registers"}, "twice": {"registers"}, "stale": {"registers"},
-			"unchecked": {"registers"}},
-		"set":     {"lost": {"sets"}, "denied": {"sets"}, "stale": {"sets"}, "torn": {"causal-reverse"}},
-		"streams": {"lost": {"streams"}, "denied": {"streams"}, "twice": {"streams"}, "stale": {"streams"}, "swapped": {"streams"}},
+		"monotonic": {"lost": {"registers", times}, "stale": {"monotonic", times}, "twice": {"registers"}},
+		"register": {"lost": {"registers"}, "denied": {"registers"}, "twice": {"registers"},
+			"stale": {"registers", times}, "unchecked": {"registers", times}},
+		"set": {"lost": {"sets", times}, "denied": {"sets"}, "stale": {"sets", times},
+			"torn": {"causal-reverse", times}},
+		"streams": {"lost": {"streams"}, "denied": {"streams"}, "twice": {"streams"}, "stale": {"streams"},
+			"swapped": {"streams"}},
 	}
 }
 
