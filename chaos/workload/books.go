@@ -10,6 +10,7 @@ import (
 // books are what every workload keeps.
 type books struct {
 	name    string
+	tenant  string // that operations name
 	prefix  string // of all its keys: the run's, then the workload's name
 	clients int
 	values  int
@@ -19,7 +20,7 @@ func newBooks(name string, o Options, clients int) books {
 	if o.Clients != 0 {
 		clients = o.Clients
 	}
-	return books{name: name, prefix: o.Prefix + name + "/", clients: clients}
+	return books{name: name, tenant: o.Tenant, prefix: o.Prefix + name + "/", clients: clients}
 }
 
 // Name implements Workload.
@@ -35,8 +36,10 @@ func (b *books) Setup() []history.Op { return nil }
 func (b *books) Ended(*history.Op) {}
 
 func (b *books) op(kind history.Kind, key string) history.Op {
-	return history.Op{Workload: b.name, Kind: kind, Key: key}
+	return history.Op{Workload: b.name, Tenant: b.tenant, Kind: kind, Key: key}
 }
+
+func (b *books) tenants() []string { return []string{b.tenant} }
 
 // value is one that this run has not seen.
 func (b *books) value(place int) string {

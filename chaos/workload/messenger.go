@@ -43,7 +43,7 @@ type messengerTenant struct {
 func newMessenger(o Options) Workload {
 	names := o.Tenants
 	if len(names) == 0 {
-		names = []string{""}
+		names = []string{o.Tenant}
 	}
 	w := &messenger{books: newBooks("messenger", o, messengerClients*len(names))}
 	w.of = make([]messengerTenant, len(names))
@@ -76,9 +76,7 @@ func conversation(c int) string { return fmt.Sprintf("c%d", c) }
 
 func (w *messenger) tenants() (names []string) {
 	for i := range w.of {
-		if w.of[i].name != "" {
-			names = append(names, w.of[i].name)
-		}
+		names = append(names, w.of[i].name)
 	}
 	return names
 }

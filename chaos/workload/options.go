@@ -11,8 +11,9 @@ type Options struct {
 	Prefix string
 	// Clients is how many clients there are. 0: as many as the workload likes.
 	Clients int
-	// Tenants are those in which the clients work, for workloads that know of tenants (Tenants tells). Empty: "a" and "b"
-	// for canary, none for others.
+	// Tenant is what operations name, so that all values carry its canary. Empty: none, and values are plain.
+	Tenant string
+	// Tenants are those in which canary and messenger work. Empty: "a" and "b" for canary, Tenant for messenger.
 	Tenants []string
 	// KeyOps is how many operations a key sees before another takes its place; 0: the workload's own number. More make
 	// longer streams and lists, and dearer checks.
@@ -27,12 +28,12 @@ func (o Options) keyOps(otherwise int) int {
 	return otherwise
 }
 
-// Tenants are those that a workload's operations name, in order. One that works in a single, unnamed tenant has none.
+// Tenants are those that the operations of a workload name, in order; "" is the one without a name.
 func Tenants(w Workload) []string {
 	if t, ok := w.(interface{ tenants() []string }); ok {
 		return t.tenants()
 	}
-	return nil
+	return []string{""}
 }
 
 type maker struct {

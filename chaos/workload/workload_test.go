@@ -39,7 +39,7 @@ func run(t *testing.T, name string, o workload.Options, f workloadtest.Faults, s
 			t.Fatal(err)
 		}
 		c := workloadtest.New(f, seed)
-		stores := map[string]workload.Store{"": c.Tenant("")}
+		stores := map[string]workload.Store{}
 		for _, tenant := range workload.Tenants(w) {
 			stores[tenant] = c.Tenant(tenant)
 		}
@@ -71,7 +71,7 @@ func TestCorrectStorePasses(t *testing.T) {
 	for _, name := range workload.Names() {
 		for seed := range uint64(2) {
 			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
-				o := run(t, name, workload.Options{Prefix: "p/"}, honest(), seed)
+				o := run(t, name, workload.Options{Prefix: "p/", Tenant: []string{"", "t"}[seed]}, honest(), seed)
 				n := load.Count(o.ops, 0, 0)
 				if n.Acked < 100 || n.Unknown < 1 || n.Failed < 5 {
 					t.Errorf("too little happened: %v", n)
@@ -101,6 +101,8 @@ func wrong() map[string]workloadtest.Faults {
 		"foreign":   {Foreign: 0.01},
 		"swapped":   {Swapped: 0.01},
 		"immortal":  {Immortal: 1},
+		"forgetful": {Forgetful: 1, LostAnswer: 0.05},
+		"garbled":   {Garbled: 0.01},
 	}
 }
 
@@ -110,21 +112,22 @@ func claims() map[string]map[string][]string {
 	return map[string]map[string][]string{
 		"bank": {"torn": {"bank", times}, "unchecked": {"bank", times}, "twice": {"bank", times}, "stale": {times}},
 		"canary": {"foreign": {"tenants"}, "lost": {"registers", "sets", "streams"}, "denied": {"registers"},
-			"stale": {"registers", "sets", "streams", times}},
+			"stale": {"registers", "sets", "streams", times}, "garbled": {"registers", "sets", "streams"}},
 		"counter": {"lost": {"counter"}, "denied": {"counter"}, "stale": {"counter"}, "unchecked": {"counter", times}},
 		"fork":    {"lost": {"monotonic", times}, "stale": {"monotonic", times}, "torn": {"long-fork", times}},
 		"list-append": {"lost": {list}, "denied": {list}, "twice": {list}, "stale": {list, "monotonic", times},
-			"torn": {list, times}, "unchecked": {list, times}},
+			"torn": {list, times}, "unchecked": {list, times}, "garbled": {list}},
 		"messenger": {"lost": {"messenger", "streams"}, "denied": {"messenger"}, "twice": {"streams"},
 			"stale": {"messenger"}, "torn": {list}, "swapped": {"messenger", "streams"},
-			"unchecked": {"messenger"}, "immortal": {"presence"}},
+			"unchecked": {"messenger"}, "immortal": {"presence"}, "forgetful": {"streams"},
+			"garbled": {"messenger"}},
 		"monotonic": {"lost": {"registers", times}, "stale": {"monotonic", times}, "twice": {"registers"}},
 		"register": {"lost": {"registers"}, "denied": {"registers"}, "twice": {"registers"},
 			"stale": {"registers", times}, "unchecked": {"registers", times}},
 		"set": {"lost": {"sets", times}, "denied": {"sets"}, "stale": {"sets", times},
 			"torn": {"causal-reverse", times}},
 		"streams": {"lost": {"streams"}, "denied": {"streams"}, "twice": {"streams"}, "stale": {"streams"},
-			"swapped": {"streams"}},
+			"swapped": {"streams"}, "forgetful": {"streams"}, "garbled": {"streams"}},
 	}
 }
 

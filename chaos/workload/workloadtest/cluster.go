@@ -35,6 +35,10 @@ type Faults struct {
 	Swapped float64
 	// Immortal shows a value after its time to live.
 	Immortal float64
+	// Forgetful appends a record again whose id is there.
+	Forgetful float64
+	// Garbled changes a byte of a value that is read.
+	Garbled float64
 }
 
 // What calls take, and how far faults reach.

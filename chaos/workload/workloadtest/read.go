@@ -37,12 +37,21 @@ func (t *tenant) read(ctx context.Context, f func(from *tenant, sees uint64)) er
 	return nil
 }
 
-func item(key []byte, v version) client.Item {
-	i := client.Item{Key: bytes.Clone(key), Value: bytes.Clone(v.value), Version: v.ts}
+func (c *Cluster) itemLocked(key []byte, v version) client.Item {
+	i := client.Item{Key: bytes.Clone(key), Value: c.garbledLocked(v.value), Version: v.ts}
 	if v.expires != 0 {
 		i.Expires = time.UnixMilli(v.expires)
 	}
 	return i
+}
+
+// garbledLocked is a copy of a value, or of something like it.
+func (c *Cluster) garbledLocked(value []byte) []byte {
+	value = bytes.Clone(value)
+	if len(value) > 0 && c.hitLocked(c.faults.Garbled) {
+		value[len(value)-1] ^= 1
+	}
+	return value
 }
 
 // Get implements workload.Store.
@@ -51,7 +60,7 @@ func (t *tenant) Get(ctx context.Context, key []byte) (got client.Item, err erro
 	err = t.read(ctx, func(from *tenant, sees uint64) {
 		var v version
 		if v, found = from.newestLocked(key, sees); found {
-			got = item(key, v)
+			got = t.c.itemLocked(key, v)
 		}
 	})
 	if err == nil && !found {
@@ -70,7 +79,7 @@ func (t *tenant) BatchGet(
 		}
 		for _, k := range keys {
 			if v, ok := from.newestLocked(k, t.tornLocked(sees)); ok {
-				got = append(got, item(k, v))
+				got = append(got, t.c.itemLocked(k, v))
 			}
 		}
 	})
@@ -114,7 +123,7 @@ func (t *tenant) ScanPage(
 				return
 			}
 			if v, ok := from.newestLocked([]byte(k), t.tornLocked(sees)); ok {
-				page.Items = append(page.Items, item([]byte(k), v))
+				page.Items = append(page.Items, t.c.itemLocked([]byte(k), v))
 			}
 		}
 	})
@@ -164,13 +173,15 @@ func (t *tenant) Read(
 				page.More = true
 				return
 			}
+			r := s.records[first-1]
 			if o.Reverse {
-				page.Records = append(page.Records, s.records[last-1])
+				r = s.records[last-1]
 				last--
 			} else {
-				page.Records = append(page.Records, s.records[first-1])
 				first++
 			}
+			r.Body = t.c.garbledLocked(r.Body)
+			page.Records = append(page.Records, r)
 		}
 	})
 	return page, err

@@ -166,7 +166,7 @@ func (t *tenant) Append(
 		now := t.c.nextLocked()
 		for _, r := range records {
 			seq := s.ids[r.ClientID]
-			if seq != 0 && !how.again {
+			if seq != 0 && !how.again && !t.c.hitLocked(t.c.faults.Forgetful) {
 				done = client.Appended{FirstSeq: seq, LastSeq: seq, Duplicate: true,
 					Version: s.records[seq-1].Version}
 				continue
