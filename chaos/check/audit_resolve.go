@@ -81,7 +81,7 @@ func (a *audit) resolve(ops []history.Op) []history.Op {
 		}
 		found := a.found[&ops[i]]
 		if found == nil {
-			if !a.dump.NewestOnly && a.dump.SafePoint == 0 || o.Kind == history.Append {
+			if o.TTLMs == 0 && !a.dump.NewestOnly && a.dump.SafePoint == 0 || o.Kind == history.Append {
 				o.Type, o.Err = history.Fail, "it is not in the final state ("+o.Err+")"
 			}
 			continue
@@ -90,6 +90,8 @@ func (a *audit) resolve(ops []history.Op) []history.Op {
 		switch o.Kind {
 		case history.CAS:
 			o.Result = "true"
+		case history.Advance:
+			o.Result = o.Arg
 		case history.Incr, history.Append:
 			o.Result = found.value
 		}

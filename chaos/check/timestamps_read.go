@@ -43,10 +43,19 @@ func (t *timestamps) checkSights(o *history.Op) {
 	}
 }
 
+// conditional says whether o writes on condition that something is as it was found.
+func conditional(o *history.Op) bool {
+	switch o.Kind {
+	case history.CAS, history.Incr, history.Txn, history.Advance:
+		return true
+	}
+	return false
+}
+
 // checkConditions: what a writing transaction or a conditional write found was still so when it committed.
 func (t *timestamps) checkConditions(o *history.Op) {
 	version := t.versionOf(o)
-	if version == 0 || o.Kind != history.CAS && o.Kind != history.Incr && o.Kind != history.Txn {
+	if version == 0 || !conditional(o) {
 		return
 	}
 	if o.At != 0 && version <= o.At {

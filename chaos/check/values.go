@@ -31,7 +31,12 @@ type sight struct {
 func writesOf(o *history.Op) []keyWrite {
 	w := keyWrite{key: spaceOf(o), value: o.Arg, version: o.Version, op: o}
 	switch o.Kind {
-	case history.Write:
+	case history.Write, history.Touch:
+		return []keyWrite{w}
+	case history.Advance:
+		if !o.Writes() || o.Type == history.OK && o.Result == o.Expect {
+			return nil // it was there already
+		}
 		return []keyWrite{w}
 	case history.CAS:
 		if o.Type == history.OK && o.Result != "true" {
@@ -101,6 +106,18 @@ func sightsOf(o *history.Op) []sight {
 			s.value = ""
 		}
 		return []sight{s}
+	case history.Advance:
+		s.version, s.value, s.valued = o.Base, o.Expect, true
+		if s.value == "0" {
+			s.value = ""
+		}
+		s.known = s.version != 0 || s.value == ""
+		return []sight{s}
+	case history.Peek: // nothing may also mean that its time was over
+		s.valued, s.known = true, s.version != 0
+		if s.known {
+			return []sight{s}
+		}
 	case history.Txn:
 		return txnSights(o)
 	}

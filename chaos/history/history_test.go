@@ -85,3 +85,28 @@ func TestString(t *testing.T) {
 		}
 	}
 }
+
+func TestFaultsRoundTrip(t *testing.T) {
+	faults := []history.Fault{
+		{Name: "kill", Target: "node 2", Nodes: []uint64{2}, Start: 5, End: 9, Bit: true, Evidence: "the process ended"},
+		{Name: "wipe", Target: "node 3", Start: 11},
+	}
+	var buf bytes.Buffer
+	if err := history.WriteFaults(&buf, faults); err != nil {
+		t.Fatal(err)
+	}
+	got, err := history.ReadFaults(&buf)
+	if err != nil || !reflect.DeepEqual(got, faults) {
+		t.Fatalf("read %+v, %v", got, err)
+	}
+	for name, line := range map[string]string{
+		"unknown field":    `{"fault":"kill","target":"all","start_ns":1,"end_ns":2,"bit":true,"color":"red"}`,
+		"end before start": `{"fault":"kill","target":"all","start_ns":3,"end_ns":2,"bit":true}`,
+		"no name":          `{"target":"all","start_ns":3,"end_ns":4,"bit":true}`,
+		"cut line":         `{"fault":"kill","tar`,
+	} {
+		if _, err := history.ReadFaults(strings.NewReader(line)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func execAdvance(ctx context.Context, s Store, op *history.Op) error {
 		if err != nil {
 			return err
 		}
-		op.Expect = strconv.FormatUint(has, 10)
+		op.Expect, op.Base = strconv.FormatUint(has, 10), item.Version
 		if has >= want {
 			op.Result = op.Expect
 			return nil
