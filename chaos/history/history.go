@@ -75,8 +75,8 @@ type Op struct {
 	Txn      []Mop    `json:"txn,omitempty"`
 	// Version is a commit timestamp: of a write, its own; of a read, that of the value it saw. 0: not known, or nothing.
 	Version uint64 `json:"version,omitempty"`
-	// Base is the version that a conditional write (cas, incr, advance) found, and demanded to be there still. 0: not known, or
-	// nothing.
+	// Base is the version that a conditional write (cas, incr, advance) found, and demanded to be there still. 0: not
+	// known, or nothing.
 	Base uint64 `json:"base,omitempty"`
 	// At is the timestamp at which a read of several keys took place. 0: it has none.
 	At       uint64 `json:"at,omitempty"`

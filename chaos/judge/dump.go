@@ -89,7 +89,9 @@ func dumpKeys(
 		scan.Start, scan.End = []byte(o.Prefix), client.PrefixEnd([]byte(o.Prefix))
 	}
 	for {
-		page, err := again(ctx, func() (client.ScanPage, error) { return s.ScanPage(ctx, scan) })
+		page, err := again(ctx, func() (client.ScanPage, error) {
+			return s.ScanPage(ctx, scan)
+		})
 		if err != nil {
 			return err
 		}
@@ -142,7 +144,9 @@ func dumpStream(ctx context.Context, s workload.Store, name string) (check.DumpK
 	k := check.DumpKey{Key: name}
 	o := client.ReadOptions{Limit: recordsPage}
 	for {
-		page, err := again(ctx, func() (client.ReadPage, error) { return s.Read(ctx, name, o) })
+		page, err := again(ctx, func() (client.ReadPage, error) {
+			return s.Read(ctx, name, o)
+		})
 		if err != nil {
 			return k, err
 		}

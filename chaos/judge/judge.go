@@ -62,7 +62,9 @@ func All(ops []history.Op, faults []history.Fault, o Options) []check.Verdict {
 
 // Passed says whether every verdict is a pass.
 func Passed(verdicts []check.Verdict) bool {
-	return !slices.ContainsFunc(verdicts, func(v check.Verdict) bool { return v.Outcome != check.Pass })
+	return !slices.ContainsFunc(verdicts, func(v check.Verdict) bool {
+		return v.Outcome != check.Pass
+	})
 }
 
 // whole are the checkers that look across workloads.
@@ -104,7 +106,8 @@ func traitsOf(ops []history.Op) traits {
 		}
 		t.transfers = t.transfers || parts[history.PartIncr] > 1
 		t.lists = t.lists || parts[history.PartAppend] > 0
-		t.sharedReads = t.sharedReads || parts[history.PartRead] > 1 && parts[history.PartRead] == len(o.Txn)
+		reads := parts[history.PartRead]
+		t.sharedReads = t.sharedReads || reads > 1 && reads == len(o.Txn)
 	}
 	return t
 }
@@ -130,7 +133,8 @@ func fitting(t traits, o Options) (checkers []check.Checker) {
 	add(t.lists, cycle.New(cycle.Options{Level: o.Level}))
 	add(t.sharedReads && !t.lists, check.NewLongFork())
 	add(t.sharedReads && !t.lists || t.any(history.Set), check.NewCausalReverse())
-	add(t.any(history.Write, history.CAS, history.Incr, history.Stream, history.Txn), check.NewMonotonic())
+	add(t.any(history.Write, history.CAS, history.Incr, history.Stream, history.Txn),
+		check.NewMonotonic())
 	add(t.any(history.Advance, history.Pull, history.Inbox), check.NewMessenger())
 	add(t.any(history.Touch, history.Peek), check.NewPresence())
 	return checkers

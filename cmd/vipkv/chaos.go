@@ -20,7 +20,8 @@ const defaultJournal = "vipkv-chaos.journal"
 
 func newChaos(a *app) *cobra.Command {
 	return newGroup("chaos", "Break a cluster on purpose, and judge what its clients saw",
-		newChaosRun(a), newChaosHeal(a), newChaosGuard(a), newChaosFaults(a), newChaosPlan(a))
+		newChaosRun(a), newChaosCheck(a), newChaosHeal(a), newChaosGuard(a), newChaosFaults(a),
+		newChaosPlan(a))
 }
 
 func newChaosHeal(a *app) *cobra.Command {

@@ -34,10 +34,11 @@ const (
 	exitDirectory   = 8
 	exitCorrupt     = 9
 	exitDiskFull    = 10
+	exitVerdict     = 11
 )
 
 // exitNames is the table that `vipkv help exit-codes` prints; the index is the code.
-func exitNames() [11][2]string {
+func exitNames() [12][2]string {
 	return [...][2]string{
 		exitOK:          {"ok", "done"},
 		exitOther:       {"error", "any other error"},
@@ -50,6 +51,7 @@ func exitNames() [11][2]string {
 		exitDirectory:   {"directory-refused", "the data directory is of something else, another cluster or a newer version, or in use"},
 		exitCorrupt:     {"corrupt", "stored bytes are not what was written"},
 		exitDiskFull:    {"disk-full", "there is no space on the disk"},
+		exitVerdict:     {"verdict", "a history breaks a promise, or proves none"},
 	}
 }
 
