@@ -1,251 +1,196 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/workload"
+	"github.com/vipkv/vipkv/kv/client"
 	"github.com/vipkv/vipkv/proto"
-	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
-// Slots are the units of the key space: range boundaries lie between slots only, so that a stream, a set and all
-// generations of a register stay in one range.
-const (
-	registersPerGroup = 3
-	slotsPerGroup     = registersPerGroup + 2 // and a stream and a set
-)
-
-func slotName(i int) string { return fmt.Sprintf("s%02d", i) }
-
-// workload decides what clients do. Each group of clients has its own slots, so that few work on one key.
-type workload struct {
-	c         *cluster
-	registers map[string]*register // by slot
-	stopped   bool
-	values    int
-}
-
-// register is the current generation of a register: checking is exponential in what one key sees, so keys are
-// replaced.
-type register struct {
-	generation int
-	ops, open  int
-	recent     []string // values that may be in it
-}
-
-const (
-	registerOpsMax  = 250
-	registerOpenMax = 5
-)
-
-func newWorkload(c *cluster) *workload { return &workload{c: c, registers: map[string]*register{}} }
-
-func (w *workload) slots() int { return w.c.o.Groups * slotsPerGroup }
-
-func (w *workload) register(slot string) *register {
-	g := w.registers[slot]
-	if g == nil {
-		g = &register{}
-		w.registers[slot] = g
-	}
-	if g.ops >= registerOpsMax || g.open >= registerOpenMax {
-		*g = register{generation: g.generation + 1}
-	}
-	return g
-}
-
-func (w *workload) value(client int) string {
-	w.values++
-	return fmt.Sprintf("c%03d-%06d", client, w.values)
-}
-
-// draw makes a client's next request.
-func (w *workload) draw(r *rand.Rand, group, client int) request {
-	first := group * slotsPerGroup
-	q := request{slot: slotName(first + r.IntN(slotsPerGroup))}
-	switch q.slot {
-	case slotName(first + registersPerGroup):
-		q.key = q.slot + "/stream"
-		q.kind = history.Append
-		if r.IntN(10) == 0 {
-			q.kind = history.Stream
-		}
-	case slotName(first + registersPerGroup + 1):
-		q.key = q.slot + "/set"
-		q.kind = history.Add
-		if r.IntN(10) == 0 {
-			q.kind = history.Set
-		}
-	default:
-		g := w.register(q.slot)
-		g.ops++
-		q.key = fmt.Sprintf("%s/r%03d", q.slot, g.generation)
-		q.kind = []history.Kind{history.Read, history.Write, history.CAS}[r.IntN(3)]
-		if n := len(g.recent); q.kind == history.CAS && n > 0 {
-			q.expect = g.recent[n-1-r.IntN(min(n, 2))]
-		}
-	}
-	switch q.kind {
-	case history.Write, history.CAS, history.Append, history.Add:
-		q.arg = w.value(client)
-	}
-	return q
-}
-
-// ended keeps the books of a register.
-func (w *workload) ended(op *history.Op, slot string) {
-	g := w.registers[slot]
-	if g == nil || op.Key != fmt.Sprintf("%s/r%03d", slot, g.generation) {
-		return
-	}
-	switch {
-	case op.Type == history.Info && op.Kind != history.Read:
-		g.open++
-	case op.Type == history.OK && op.Kind == history.Read && op.Result != "":
-		g.recent = append(g.recent, op.Result)
-	case op.Type == history.OK && op.Arg != "" && op.Result != "false":
-		g.recent = append(g.recent, op.Arg)
-	}
-}
-
-// client does one thing at a time: it draws a request, tries stores until one answers, and records the outcome.
-type client struct {
-	c     *cluster
-	node  int
-	group int
-	id    int // as in the history: new after each operation of unknown outcome
-	r     *rand.Rand
-	route map[string]proto.StoreID // by slot
-
-	op      history.Op
-	q       request
-	attempt int
-	busy    bool
-	then    func(*history.Op)
+// client is one client of a workload: a process of its own with the client that programs use. It does one operation at
+// a time and records what it was told.
+type simClient struct {
+	c      *cluster
+	of     workload.Workload
+	place  int
+	node   int
+	id     int // as in the history: new after each operation of unknown outcome
+	r      *rand.Rand
+	proc   *process
+	stores map[string]*client.Client // by the name of a tenant
+	busy   bool
 }
 
 const (
 	attemptTimeout = 1500 * ms
-	opTimeout      = 4 * sec
+	opTimeout      = 5 * sec
+	finalTimeout   = 60 * sec
 )
 
-func newClient(c *cluster, n int) *client {
-	return &client{c: c, node: clientBase + n, group: n / c.o.ClientsPerGroup, id: n, r: c.k.rng("client", n),
-		route: map[string]proto.StoreID{}}
+func newClient(c *cluster, of workload.Workload, place int) *simClient {
+	n := len(c.clients)
+	cl := &simClient{c: c, of: of, place: place, node: clientBase + n, r: c.k.rng("client", n)}
+	cl.rename()
+	cl.proc = newProcess(c.k, cl.r, func(d int64, kind string, run func()) { c.k.after(d, cl.node, kind, run) })
+	var endpoints []string
+	for _, s := range c.stores {
+		endpoints = append(endpoints, address(s.id))
+	}
+	first, err := client.Open(context.Background(), client.Options{
+		Endpoints: endpoints, Credential: credential(simTenant), Timeout: time.Duration(opTimeout),
+		AttemptTimeout: time.Duration(attemptTimeout),
+		World: &client.World{
+			Connect: func(addr string) (grpc.ClientConnInterface, error) { return c.connect(cl.proc, cl.node, addr) },
+			Wait:    cl.proc, Now: func() time.Time { return wallTime(c.k.now) }, Wall: c.truth.wall,
+			Draw: func(n int64) int64 { return between(cl.r, 0, n) },
+		}})
+	if err != nil {
+		c.k.fail("client %d: %w", n, err)
+		return cl
+	}
+	cl.stores = map[string]*client.Client{"": first}
+	for i, name := range workload.Tenants(of) {
+		cl.stores[name] = first.WithCredential(credential(simTenant + 1 + proto.TenantID(i)))
+		c.truth.canary(name)
+	}
+	return cl
 }
 
-func (cl *client) think() {
-	d := between(cl.r, 0, 2*cl.c.o.Think)
-	cl.c.k.after(d, cl.node, "client", func() {
-		if cl.c.work.stopped {
+// rename gives the client a number that was never used.
+func (cl *simClient) rename() {
+	cl.c.clientIDs++
+	cl.id = cl.c.clientIDs
+}
+
+// work goes on until the workloads are stopped.
+func (cl *simClient) work() {
+	for {
+		_ = cl.proc.Sleep(context.Background(), time.Duration(between(cl.r, 0, 2*cl.c.o.Think)))
+		if cl.c.stopped {
 			return
 		}
-		cl.begin(cl.c.work.draw(cl.r, cl.group, cl.id), func(*history.Op) { cl.think() })
-	})
-}
-
-// begin starts an operation; then is told when it has ended.
-func (cl *client) begin(q request, then func(*history.Op)) {
-	cl.q, cl.then, cl.busy = q, then, true
-	cl.op = history.Op{Client: cl.id, Kind: q.kind, Key: q.key, Arg: q.arg, Expect: q.expect, Invoke: cl.c.k.now}
-	cl.try()
-}
-
-func (cl *client) try() {
-	cl.attempt++
-	attempt := cl.attempt
-	to := cl.route[cl.q.slot]
-	if to == 0 {
-		to = proto.StoreID(1 + cl.r.IntN(len(cl.c.stores)))
-	}
-	cl.op.Endpoint = fmt.Sprintf("s%d", to)
-	s := cl.c.store(to)
-	q := cl.q
-	cl.c.net.send(cl.node, int(to), "request", nil, func([]byte) {
-		boot := s.boots
-		s.happen(boot, func() {
-			s.front.handle(q, func(a answer) {
-				cl.c.net.send(int(to), cl.node, "response", nil, func([]byte) { cl.answered(attempt, to, a) })
-			})
-		})
-	})
-	cl.c.k.after(attemptTimeout, cl.node, "timeout", func() {
-		if cl.busy && cl.attempt == attempt {
-			cl.timedOut()
-		}
-	})
-}
-
-// timedOut: a read can be tried again; what became of a write is not known.
-func (cl *client) timedOut() {
-	delete(cl.route, cl.q.slot)
-	cl.op.Err = "timed out"
-	switch cl.q.kind {
-	case history.Read, history.Stream, history.Set:
-		cl.again(0)
-	default:
-		cl.end(history.Info)
+		op := cl.of.Draw(cl.r, cl.place)
+		cl.carryOut(&op)
 	}
 }
 
-func (cl *client) answered(attempt int, from proto.StoreID, a answer) {
-	if !cl.busy || cl.attempt != attempt {
-		return
-	}
-	cl.attempt++ // this attempt's timer is off
-	switch a.verdict {
-	case replica.Applied:
-		cl.route[cl.q.slot] = from
-		cl.op.Result, cl.op.List = a.result, a.list
-		cl.end(history.OK)
-	case replica.Unknown:
-		cl.op.Err = "unknown"
-		cl.end(history.Info)
-	default: // refused, certainly without effect: evaluated again elsewhere
-		cl.op.Err = fmt.Sprintf("refused: %d", a.verdict)
-		delete(cl.route, cl.q.slot)
-		if a.hint != 0 {
-			cl.route[cl.q.slot] = a.hint
-		} else if a.verdict == replica.StaleEpoch || a.verdict == replica.QueueFull {
-			cl.route[cl.q.slot] = from
-		}
-		cl.again(between(cl.r, 5*ms, 60*ms))
-	}
-}
-
-// again tries the operation once more, unless its time is up.
-func (cl *client) again(wait int64) {
-	if cl.c.k.now-cl.op.Invoke > opTimeout {
-		cl.end(history.Fail)
-		return
-	}
-	attempt := cl.attempt
-	cl.c.k.after(wait, cl.node, "again", func() {
-		if cl.busy && cl.attempt == attempt {
-			cl.try()
-		}
-	})
-}
-
-func (cl *client) end(t history.Type) {
+// carryOut does one operation and records it.
+func (cl *simClient) carryOut(op *history.Op) {
+	cl.busy = true
+	op.Client, op.Invoke = cl.id, cl.c.k.now
+	workload.Exec(context.Background(), cl.stores[op.Tenant], op)
+	op.Return = cl.c.k.now
 	cl.busy = false
-	cl.op.Type, cl.op.Return = t, cl.c.k.now
-	n := &cl.c.count
-	switch t {
+	cl.of.Ended(op)
+	cl.c.history = append(cl.c.history, *op)
+	cl.c.k.mixString(string(op.Type))
+	cl.c.k.mix(op.Version)
+	switch op.Type {
 	case history.OK:
-		n.ok++
-		cl.op.Err = ""
-	case history.Fail:
-		n.failed++
+		cl.c.count.ok++
 	case history.Info:
-		n.unknown++
-		cl.id += 1000
+		cl.c.count.unknown++
+		cl.rename()
+	default:
+		cl.c.count.failed++
 	}
-	cl.c.k.mixString(cl.op.Key)
-	cl.c.k.mixString(cl.op.Result)
-	cl.c.history = append(cl.c.history, cl.op)
-	cl.c.work.ended(&cl.op, cl.q.slot)
-	op := cl.op
-	cl.then(&op)
+	cl.c.k.note("client %d: %s %s %s = %s, %d; %s %s", op.Client, op.Kind, op.Key, op.Arg, op.Result,
+		len(op.List), op.Type, op.Err)
+}
+
+// until carries operations out in order, each until it succeeds.
+func (cl *simClient) until(ops []history.Op) {
+	for i := range ops {
+		for {
+			op := ops[i]
+			op.Txn = append([]history.Mop(nil), op.Txn...)
+			cl.carryOut(&op)
+			if op.Type == history.OK {
+				break
+			}
+			_ = cl.proc.Sleep(context.Background(), 100*time.Millisecond)
+		}
+	}
+}
+
+// each runs f for the first client of each workload and waits for all.
+func (c *cluster) each(what string, f func(*simClient)) {
+	left := 0
+	for _, cl := range c.clients {
+		if cl.place == 0 {
+			left++
+			cl.proc.Go(func() {
+				f(cl)
+				left--
+			})
+		}
+	}
+	c.k.runUntil(c.k.now+finalTimeout, func() bool { return left == 0 })
+	if c.k.failure == nil && left > 0 {
+		c.k.fail("%s of %d workloads were not answered in %d s", what, left, finalTimeout/sec)
+	}
+}
+
+// startClients makes the clients of all workloads, lets the workloads prepare, and lets the clients work.
+func (c *cluster) startClients() {
+	for _, name := range c.o.Upper.Workloads {
+		w, err := workload.New(name, workload.Options{Clients: c.o.Upper.Clients, KeyOps: c.o.Upper.KeyOps})
+		if err != nil {
+			c.k.fail("%w", err)
+			return
+		}
+		c.workloads = append(c.workloads, w)
+		for place := range w.Clients() {
+			c.clients = append(c.clients, newClient(c, w, place))
+		}
+	}
+	c.each("preparations", func(cl *simClient) { cl.until(cl.of.Setup()) })
+	for _, cl := range c.clients {
+		cl.proc.Go(cl.work)
+	}
+}
+
+// finalReads reads everything through clients.
+func (c *cluster) finalReads() {
+	c.each("final reads", func(cl *simClient) { cl.until(cl.of.Final()) })
+}
+
+func (c *cluster) idle() bool {
+	for _, cl := range c.clients {
+		if cl.busy {
+			return false
+		}
+	}
+	return true
+}
+
+// judge gives the history to the workloads' checkers.
+func (c *cluster) judge() {
+	byWorkload := map[string][]history.Op{}
+	for _, op := range c.history {
+		byWorkload[op.Workload] = append(byWorkload[op.Workload], op)
+	}
+	for _, w := range c.workloads {
+		for _, v := range w.Check(byWorkload[w.Name()]) {
+			if v.Outcome == check.Fail {
+				c.k.fail("%s: %s: %s", w.Name(), v.Checker, verdictText(&v))
+			}
+		}
+	}
+}
+
+func verdictText(v *check.Verdict) string {
+	text := v.Reason
+	for _, a := range v.Anomalies {
+		text += fmt.Sprintf("\n%s: %s", a.Name, a.Text)
+	}
+	return text
 }

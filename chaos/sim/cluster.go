@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,15 +8,16 @@ import (
 	"go.etcd.io/raft/v3"
 
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/workload"
+	"github.com/vipkv/vipkv/encryption"
+	"github.com/vipkv/vipkv/kv/node"
 	"github.com/vipkv/vipkv/proto"
-	"github.com/vipkv/vipkv/proto/storage"
-	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
-// simTenant owns all keys of a run.
-const simTenant = 7
+// simTenant owns the keys of workloads that name no tenant. Those that are named have the next ids.
+const simTenant proto.TenantID = 7
 
 // clientBase is the node number of the first client.
 const clientBase = 100
@@ -28,14 +28,18 @@ type cluster struct {
 	o         *Options
 	net       *network
 	stores    []*store
-	clients   []*client
+	clients   []*simClient
+	workloads []workload.Workload
 	oracle    *oracle
-	placement *placement
+	truth     *truth
+	hand      *hand
 	nemesis   *nemesis
-	work      *workload
 	history   []history.Op
 	count     counters
-	nextRange proto.RangeID
+	codec     *encryption.Codec
+	joined    proto.StoreID // stores up to this one belong to the cluster
+	clientIDs int
+	stopped   bool // clients begin nothing any more
 }
 
 // counters say whether a run was worth anything.
@@ -79,19 +83,27 @@ func (c *counters) String() string {
 }
 
 func newCluster(o *Options, log func(string, ...any)) *cluster {
-	c := &cluster{k: &kernel{seed: o.Seed, log: log}, o: o, nextRange: proto.FirstUserRange + 1}
+	c := &cluster{k: &kernel{seed: o.Seed, log: log}, o: o}
 	c.net = newNetwork(c.k, o)
 	c.oracle = newOracle(c)
-	c.placement = newPlacement(c)
-	c.work = newWorkload(c)
+	c.truth, c.hand = &truth{c: c, marks: [][]byte{[]byte(bodyMark)}}, newHand(c)
 	for i := 1; i <= o.Stores; i++ {
 		c.stores = append(c.stores, newStore(c, i))
 	}
 	c.nemesis = newNemesis(c)
-	for i := range o.Groups * o.ClientsPerGroup {
-		c.clients = append(c.clients, newClient(c, i))
-	}
 	return c
+}
+
+// close ends what runs still.
+func (c *cluster) close() {
+	for _, s := range c.stores {
+		if s.front != nil {
+			s.front.proc.kill()
+		}
+	}
+	for _, cl := range c.clients {
+		cl.proc.kill()
+	}
 }
 
 func (c *cluster) store(id proto.StoreID) *store {
@@ -101,22 +113,20 @@ func (c *cluster) store(id proto.StoreID) *store {
 	return c.stores[id-1]
 }
 
-// bootstrap makes the first range with one replica on the first store, and starts all.
-func (c *cluster) bootstrap() error {
-	start := userKey("")
-	d := &internalpb.Descriptor{
-		RangeId: uint64(proto.FirstUserRange), Start: start, Epoch: &internalpb.Epoch{Version: 1, Conf: 1},
-		Replicas: []*internalpb.Replica{{StoreId: 1, ReplicaId: 1}}, NextReplicaId: 2,
+// bootstrap makes a new cluster of the first store, as a node does, and starts all.
+func (c *cluster) bootstrap() (err error) {
+	if c.codec, err = encryption.NewCodec(); err != nil {
+		return err
 	}
 	e, err := engine.OpenMem(c.stores[0].disk, engine.Options{})
 	if err != nil {
 		return err
 	}
-	var b storage.Batch
-	if err := replica.Bootstrap(&b, d, 0); err != nil {
+	system, err := c.domain(proto.SystemTenant)
+	if err != nil {
 		return err
 	}
-	if err := e.Commit(&b, true); err != nil {
+	if _, err := node.Bootstrap(e, system, nodeInfo(1)); err != nil {
 		return err
 	}
 	if err := e.Close(); err != nil {
@@ -126,11 +136,6 @@ func (c *cluster) bootstrap() error {
 		s.boot()
 	}
 	return nil
-}
-
-// userKey is a replicated key: tenant, space, and what the client calls it.
-func userKey(s string) []byte {
-	return append(append(binary.BigEndian.AppendUint32(nil, simTenant), 'k'), s...)
 }
 
 // proposalDelay is the time between evaluating a command and proposing it: long enough, now and then, for the leader

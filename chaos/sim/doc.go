@@ -1,47 +1,61 @@
-// Package sim runs a whole cluster in one goroutine, in virtual time, from one seed: the replica
-// cores of production (raftstore/replica), the in-memory engine with its crashes, a network that
-// loses, doubles, delays and cuts, clients that record what they were told, and a nemesis. A seed
-// replays a run exactly.
+// Package sim runs a whole cluster in one goroutine, in virtual time, from one seed: the cores of
+// production with everything above them, the in-memory engine with its crashes, a network that
+// loses, doubles, delays and cuts, the clients that programs use, with workloads that record what
+// they were told, and a nemesis. A seed replays a run exactly.
+//
+// # What is real
+//
+// The replica cores (raftstore/replica), what is asked of them (raftstore.Calls), the executor with
+// its latches and mvcc (txn), real envelopes (encryption), the timestamp oracle and its batcher
+// (placement/tso), the placement driver with its planner (placement), gateway and router
+// (kv/gateway), what joins all this on a node (kv/node.Member: the system range, reports, steps,
+// leadership), and the client (kv/client). All messages are encoded and decoded. This code waits
+// through a wait.Scheduler; here that is a process, whose fibers are coroutines.
 //
 // # What it is not
 //
-// It is not a mock of the store: what it drives is what vipkv start drives, by the same calls and
-// effects. It does not test goroutines, fsync, gRPC or Pebble; packages engine, raftstore and the
-// process tests do.
+// It does not test goroutines, fsync, gRPC or Pebble; packages engine, raftstore and the process
+// tests do. Instead of raftstore's shell there is store, instead of gRPC conn, and there are no
+// tenants' records: the keys of the one tenant are given (front.sealer), its credential is known
+// (tenants).
 //
 // # The life of a run
 //
 //  1. DrawOptions draws everything that is fixed for a run: stores, latencies, limits at their
-//     extremes, which faults.
-//  2. cluster.bootstrap makes a range with one replica; placement grows it to three and keeps it
-//     so.
+//     extremes, which faults, which workloads.
+//  2. cluster.bootstrap makes a new cluster of the first store, as a node does; the others join
+//     (front.join), and the placement driver brings the ranges to three replicas.
 //  3. kernel.runUntil lets events happen. store.pump asks a core for its effects, store.runLog and
-//     runApply carry them out after the disk's latency, network.send encodes and delivers, front
-//     evaluates what clients ask.
-//  4. nemesis crashes, pauses, cuts, stalls, moves, splits and hands leadership about until
-//     Options.Duration.
+//     runApply carry them out after the disk's latency, network.send encodes and delivers;
+//     process.run lets fibers go on: loops of nodes, calls that are served, clients.
+//  4. nemesis crashes, pauses, cuts, stalls, and hands leadership about until Options.Duration; the
+//     hand splits and moves ranges beside the driver.
 //  5. The liveness phase: everything is mended, and within healMax the cluster must come to rest
-//     (oracle.converged).
-//  6. finalReads reads all back through a client, oracle.final compares all replicas, judge checks
-//     the history.
+//     (oracle.converged, truth.settled).
+//  6. finalReads reads all back through clients, oracle.final compares all replicas, truth.final
+//     looks through the disks, judge lets the workloads check the history.
 //
 // # Invariants
 //
 //   - I1. Nothing in a run depends on anything but its options and crypto/rand, which the test
 //     seeds: no map order, no clock. Each concern draws from its own stream of random numbers
 //     (kernel.rng).
-//   - I2. An event of a process never happens after its crash (store.after).
-//   - I3. A write whose outcome is not known stays unknown; a client tries again only after a
-//     definite refusal, and then it is evaluated anew.
-//   - I4. Values are unique and appends read what they write, so nothing can happen twice unseen.
+//   - I2. An event of a process never happens after its crash (store.after), and its fibers are
+//     unwound by it (process.kill).
+//   - I3. A write whose outcome is not known stays unknown; what tries again is the product.
+//   - I4. Values are unique, so nothing can happen twice unseen.
+//   - I5. One fiber runs at a time, from one event to where it waits next.
 //
 // # What is checked
 //
 // While it runs, by oracle: one leader a term; replicas identical at the same applied index, as
 // read back from the engine; the log never begins behind the applied index; spans do not overlap;
-// every boot succeeds; no read sees a value of a later epoch; no answer comes twice. At the end:
-// everything is answered, all replicas are where their leader is, stores hold nothing else, sizes
-// add up; registers are linearizable, streams dense, sets complete (chaos/check).
+// every boot succeeds; no answer comes twice. By truth: timestamps are above all that were received
+// before they were asked for; no range that had three voters is left with fewer; no value leaves in
+// a message of raft in clear. At the end: everything is answered, all replicas are where their
+// leader is, stores hold nothing else, sizes add up; the driver's map has each key once; no version
+// is above the oracle's last timestamp; no value lies on a disk in clear; and the workloads' own
+// checks (chaos/workload, chaos/check).
 //
 // # How to test it
 //

@@ -1,319 +1,271 @@
 package sim
 
 import (
-	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"log/slog"
+	"time"
 
-	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/vipkv/vipkv/encryption"
+	"github.com/vipkv/vipkv/kv/gateway"
+	"github.com/vipkv/vipkv/kv/node"
 	"github.com/vipkv/vipkv/proto"
-	"github.com/vipkv/vipkv/proto/keys"
-	"github.com/vipkv/vipkv/proto/storage"
+	"github.com/vipkv/vipkv/proto/authz"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+	"github.com/vipkv/vipkv/raftstore"
+	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/replica"
+	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
-// request is one attempt of a client at a store.
-type request struct {
-	kind        history.Kind
-	slot        string // the keys of a slot are never split
-	key         string
-	arg, expect string
-}
-
-// answer is what the store says.
-type answer struct {
-	verdict replica.Verdict // Applied: done
-	hint    proto.StoreID
-	result  string
-	list    []string
-}
-
-// front evaluates requests at the leader: it stands for what is above the replicas in a node. Reads take a view after
-// a quorum round. Writes are evaluated under the latch of their key, carry the epoch and the term of that view, and
-// hold the latch until their outcome is known.
+// front is what a store's process runs above its replicas: what a node runs there, in fibers.
 type front struct {
-	s         *store
-	next      uint64
-	latches   map[string][]*write // the first holds it
-	proposals map[uint64]*write
-	reads     map[uint64]*read
+	s        *store
+	proc     *process
+	calls    *raftstore.Calls
+	member   *node.Member
+	services services
+	joined   bool
+	serving  int             // calls of others
+	answered map[uint64]bool // proposals and reads
+	sealers  map[proto.TenantID]mvcc.Sealer
+	log      *slog.Logger
 }
 
-type write struct {
-	request
-	answer answer
-	reply  func(answer)
-}
-
-type read struct {
-	request
-	rangeID proto.RangeID
-	reply   func(answer)
-}
-
-// latchQueueMax bounds the writes that wait for one key.
-const latchQueueMax = 16
-
+// newFront makes the front of a new life of the process.
 func newFront(s *store) *front {
-	return &front{s: s, latches: map[string][]*write{}, proposals: map[uint64]*write{}, reads: map[uint64]*read{}}
+	f := &front{s: s, services: services{}, answered: map[uint64]bool{}, sealers: map[proto.TenantID]mvcc.Sealer{}}
+	f.proc = newProcess(s.c.k, s.r, s.after)
+	f.log = slog.New(&logHandler{f.proc, int(s.id)})
+	config := s.c.o.coreConfig()
+	f.calls = raftstore.NewCalls(raftstore.CallsConfig{
+		Store: s.id, Workers: coresPerStore, NewView: s.engine.NewView, Offer: f.offer,
+		AllocateRange:   func(ctx context.Context) (proto.RangeID, error) { return f.member.AllocateRange(ctx) },
+		AdjustSplitKey:  mvcc.AdjustSplitKey,
+		TransferTimeout: 2 * time.Duration(config.ElectionTicks) * time.Duration(s.c.o.TickNS),
+		Wait:            f.proc, Logger: f.log, Split: func() { s.c.count.splits++ },
+	})
+	var err error
+	if f.member, err = node.OpenMember(f.memberConfig()); err != nil {
+		s.c.k.fail("store %d: open a member: %w", s.id, err)
+		return f
+	}
+	id, err := engine.ReadIdentity(s.engine)
+	switch {
+	case errors.Is(err, engine.ErrNoIdentity):
+		f.proc.Go(f.join)
+	case err != nil:
+		s.c.k.fail("store %d: %w", s.id, err)
+	default:
+		f.assemble(id)
+	}
+	return f
 }
 
-// handle takes a request of a client.
-func (f *front) handle(q request, reply func(answer)) {
-	switch q.kind {
-	case history.Read, history.Stream, history.Set:
-		f.read(q, reply)
-		return
+func (f *front) memberConfig() node.MemberConfig {
+	s, o := f.s, &f.s.c.o.Upper
+	c := node.MemberConfig{
+		Engine: s.engine, Address: address(s.id), Wait: f.proc, Oracle: o.oracle(), Placement: o.placement(),
+		Connect: func(addr string) (grpc.ClientConnInterface, error) {
+			return s.c.connect(f.proc, int(s.id), addr)
+		},
+		NowMs:  s.wallMs,
+		EvenMs: func() int64 { return s.c.k.now / ms },
+		Jitter: func(d time.Duration) time.Duration { return time.Duration(s.r.Int64N(int64(d))) },
+		Draw:   f.draw, SealerFor: f.sealer, HeartbeatInterval: time.Duration(o.HeartbeatNS), OrphanTicks: 20,
+		Logger: f.log, Fetch: s.c.truth.fetch,
 	}
-	w := &write{request: q, reply: reply}
-	queue := f.latches[q.key]
-	if len(queue) >= latchQueueMax {
-		reply(answer{verdict: replica.QueueFull})
-		return
+	for _, other := range s.c.stores {
+		c.Seeds = append(c.Seeds, address(other.id))
 	}
-	f.latches[q.key] = append(queue, w)
-	if len(queue) == 0 {
-		f.evaluate(w)
+	return c
+}
+
+func (f *front) draw(b []byte) {
+	for i := range b {
+		b[i] = byte(f.s.r.Uint32())
 	}
 }
 
-// lookup finds the replica here that leads the range of the key, or says who might.
-func (f *front) lookup(key []byte) (st *replica.Status, hint proto.StoreID) {
-	for _, id := range f.s.ranges() {
-		s := f.s.status[id]
-		if s.Descriptor == nil || !contains(s.Descriptor, key) {
+func (f *front) self() *internalpb.NodeInfo { return nodeInfo(f.s.id) }
+
+func nodeInfo(id proto.StoreID) *internalpb.NodeInfo {
+	return &internalpb.NodeInfo{NodeId: uint64(id), ClientAddress: address(id), PeerAddress: address(id)}
+}
+
+// join makes the store a member of the cluster, one after the other, so that ids are as in the simulation.
+func (f *front) join() {
+	s := f.s
+	for s.c.joined != s.id-1 {
+		_ = f.proc.Sleep(context.Background(), 20*time.Millisecond)
+	}
+	info := f.self()
+	info.NodeId = 0
+	for {
+		ctx, cancel := f.proc.WithTimeout(context.Background(), 5*time.Second)
+		resp, err := f.member.Join(ctx, info)
+		cancel()
+		if err != nil {
+			s.c.k.note("store %d: join: %v", s.id, err)
 			continue
 		}
-		if s.Leads {
-			return s, 0
+		id := engine.Identity{StoreID: proto.StoreID(resp.StoreId), NodeID: proto.NodeID(resp.NodeId)}
+		copy(id.ClusterID[:], resp.ClusterId)
+		if id.StoreID != s.id {
+			s.c.k.fail("store %d is called %d by the cluster", s.id, id.StoreID)
+			return
 		}
-		for _, p := range s.Descriptor.Replicas {
-			if p.ReplicaId == uint64(s.Leader) {
-				hint = proto.StoreID(p.StoreId)
+		if err := engine.WriteIdentity(s.engine, id); err != nil {
+			s.c.k.fail("store %d: %w", s.id, err)
+			return
+		}
+		f.assemble(id)
+		return
+	}
+}
+
+// assemble builds what a node runs and lets it run.
+func (f *front) assemble(id engine.Identity) {
+	s := f.s
+	f.joined = true
+	s.c.joined = max(s.c.joined, s.id)
+	if err := f.member.Assemble(f.calls, id, f.self(), uint64(s.boots)); err != nil {
+		s.c.k.fail("store %d: assemble: %w", s.id, err)
+		return
+	}
+	g := gateway.New(gateway.Config{
+		Router: f.member.Router(), Authenticator: tenants{},
+		Active: func(context.Context, proto.TenantID) error { return nil },
+		Logger: f.log, Registerer: prometheus.NewRegistry(), RequestsMax: 4096, DeadlineMax: time.Minute,
+		NowMs: s.wallMs, Wait: f.proc,
+	})
+	f.member.Register(registrar{f.services, nil})
+	g.Register(registrar{f.services, g.Unary})
+	for _, loop := range f.member.Loops() {
+		f.proc.Go(func() {
+			if err := loop(context.Background()); err != nil {
+				s.c.k.fail("store %d: a loop ended: %w", s.id, err)
 			}
-		}
+		})
 	}
-	return nil, hint
 }
 
-func contains(d *internalpb.Descriptor, key []byte) bool {
-	return bytes.Compare(d.Start, key) <= 0 && (len(d.End) == 0 || bytes.Compare(key, d.End) < 0)
+// offer gives an event to the core that owns the range: long after it was meant to come, now and then.
+func (f *front) offer(id proto.RangeID, event func(*replica.Core)) bool {
+	f.s.after(f.s.c.proposalDelay(f.s), "offer", func() {
+		f.s.with(id, event)
+		f.proc.poll()
+	})
+	return true
 }
 
-func (f *front) read(q request, reply func(answer)) {
-	st, hint := f.lookup(userKey(q.slot))
-	if st == nil {
-		reply(answer{verdict: replica.NotLeader, hint: hint})
-		return
+// sealer is txn's SealerFor. The keys are the same in all processes; what a process draws of them is its own.
+func (f *front) sealer(_ context.Context, t proto.TenantID) (mvcc.Sealer, error) {
+	if f.s.c.o.Upper.InClear && t != proto.SystemTenant {
+		return clearSealer{}, nil
 	}
-	f.next++
-	id := f.next
-	f.reads[id] = &read{request: q, rangeID: st.Range, reply: reply}
-	f.s.with(st.Range, func(c *replica.Core) { c.Read(st.Range, id) })
-}
-
-// readable takes the view only now, maybe a little later, and looks again at what the range holds.
-func (f *front) readable(o *replica.ReadOutcome) {
-	r := f.reads[o.Read]
-	if r == nil {
-		f.s.c.k.fail("store %d: read %d is answered twice or was never asked", f.s.id, o.Read)
-		return
-	}
-	delete(f.reads, o.Read)
-	if !o.OK {
-		r.reply(answer{verdict: replica.NotLeader})
-		return
-	}
-	f.s.after(between(f.s.r, 0, 500*us), "read", func() { f.answerRead(r) })
-}
-
-func (f *front) answerRead(r *read) {
-	view := f.s.engine.NewView()
-	defer view.Close()
-	state, err := replica.ReadState(view, r.rangeID)
-	if err != nil || !contains(state.Desc, userKey(r.slot)) {
-		r.reply(answer{verdict: replica.StaleEpoch})
-		return
-	}
-	a := answer{verdict: replica.Applied}
-	switch r.kind {
-	case history.Read:
-		a.result, err = f.value(view, state, r.key)
-	case history.Stream, history.Set:
-		a.list, err = f.list(view, state, r.key)
-	}
-	if err != nil {
-		f.s.c.k.fail("store %d: read %s: %w", f.s.id, r.key, err)
-		return
-	}
-	r.reply(a)
-}
-
-// value reads a register and checks that it was not written under an epoch that this view does not know yet.
-func (f *front) value(v storage.Reader, state *internalpb.RangeState, key string) (string, error) {
-	b, err := v.Get(keys.Data(userKey(key)))
-	if err == storage.ErrNotFound {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return unwrap(b, state)
-}
-
-// unwrap takes a value apart: what the client wrote, and under which epoch it was evaluated.
-func unwrap(b []byte, state *internalpb.RangeState) (string, error) {
-	var version uint64
-	text, tag, _ := strings.Cut(string(b), "@")
-	if _, err := fmt.Sscanf(tag, "%d", &version); err != nil {
-		return "", fmt.Errorf("a value is torn: %q", b)
-	}
-	if version > state.Desc.Epoch.Version {
-		return "", fmt.Errorf("%q was written under epoch %d, range %d has %d", text, version, state.Desc.RangeId,
-			state.Desc.Epoch.Version)
-	}
-	return text, nil
-}
-
-func wrap(text string, state *internalpb.RangeState) []byte {
-	return fmt.Appendf(nil, "%s@%06d", text, state.Desc.Epoch.Version)
-}
-
-// list reads the records of a stream or the elements of a set: all keys below key/.
-func (f *front) list(v storage.Reader, state *internalpb.RangeState, key string) (out []string, err error) {
-	lower, upper := keys.Data(userKey(key+"/")), keys.Data(userKey(key+"0"))
-	it, err := v.NewIter(storage.IterOptions{Lower: lower, Upper: upper})
-	if err != nil {
-		return nil, err
-	}
-	for ok := it.SeekGE(lower); ok && err == nil; ok = it.Next() {
-		_, b := it.Item()
-		var text string
-		text, err = unwrap(b, state)
-		out = append(out, text)
-	}
-	if cerr := it.Close(); err == nil {
-		err = cerr
-	}
-	return out, err
-}
-
-// evaluate makes a command of a write that holds its latch.
-func (f *front) evaluate(w *write) {
-	st, hint := f.lookup(userKey(w.slot))
-	if st == nil {
-		f.finish(w, answer{verdict: replica.NotLeader, hint: hint})
-		return
-	}
-	view := f.s.engine.NewView()
-	defer view.Close()
-	state, err := replica.ReadState(view, st.Range)
-	switch {
-	case err != nil || !contains(state.Desc, userKey(w.slot)):
-		f.finish(w, answer{verdict: replica.StaleEpoch})
-		return
-	case state.AppliedTerm != st.Term: // what earlier leaders wrote may not be here yet
-		f.finish(w, answer{verdict: replica.NotLeader})
-		return
-	}
-	batch, delta, err := f.build(view, state, w)
-	if err != nil {
-		f.s.c.k.fail("store %d: evaluate %s: %w", f.s.id, w.key, err)
-		return
-	}
-	cmd := &internalpb.Command{
-		EpochVersion: state.Desc.Epoch.Version, EvalTerm: st.Term,
-		Kind: &internalpb.Command_Write{Write: &internalpb.WriteCommand{
-			Tenant: simTenant, Batch: batch.Bytes(), DeltaBytes: delta}},
-	}
-	f.s.after(f.s.c.proposalDelay(f.s), "propose", func() { f.propose(st.Range, w, cmd) })
-}
-
-func (f *front) propose(id proto.RangeID, w *write, cmd *internalpb.Command) {
-	f.next++
-	f.proposals[f.next] = w
-	proposal := f.next
-	f.s.with(id, func(c *replica.Core) { c.Propose(id, proposal, cmd) })
-}
-
-// build evaluates. Appends read what they write; nothing in here may be done twice.
-func (f *front) build(v storage.Reader, state *internalpb.RangeState, w *write) (b storage.Batch, delta int64, err error) {
-	set := func(key string, value []byte) {
-		k := keys.Data(userKey(key))
-		delta += int64(len(value))
-		if old, err := v.Get(k); err == nil {
-			delta -= int64(len(old))
-		} else {
-			delta += int64(len(k))
-		}
-		b.Set(k, value)
-	}
-	switch w.kind {
-	case history.Write:
-		set(w.key, wrap(w.arg, state))
-	case history.CAS: // one that does not match proposes an empty batch: its answer is as true as its term
-		old, err := f.value(v, state, w.key)
+	if f.sealers[t] == nil {
+		d, err := f.s.c.domain(t)
 		if err != nil {
-			return b, 0, err
+			return nil, err
 		}
-		w.answer.result = fmt.Sprint(old == w.expect)
-		if old == w.expect {
-			set(w.key, wrap(w.arg, state))
-		}
-	case history.Append:
-		head, err := f.value(v, state, w.key)
-		if err != nil {
-			return b, 0, err
-		}
-		n := 0
-		if head != "" {
-			if n, err = strconv.Atoi(head); err != nil {
-				return b, 0, err
-			}
-		}
-		w.answer.result = strconv.Itoa(n + 1)
-		set(w.key, wrap(fmt.Sprintf("%06d", n+1), state))
-		set(fmt.Sprintf("%s/%06d", w.key, n+1), wrap(w.arg, state))
-	case history.Add:
-		set(w.key+"/"+w.arg, wrap(w.arg, state))
+		f.sealers[t] = node.SealerOf(d)
 	}
-	return b, delta, nil
+	return f.sealers[t], nil
 }
 
-// outcome ends a write.
+// clearSealer is what must not be.
+type clearSealer struct{}
+
+// Seal implements mvcc.Sealer.
+func (clearSealer) Seal(dst []byte, _ mvcc.ValueMeta, plain []byte) ([]byte, error) {
+	return append(dst, plain...), nil
+}
+
+// Open implements mvcc.Sealer.
+func (clearSealer) Open(dst []byte, _ mvcc.ValueMeta, sealed []byte) ([]byte, error) {
+	return append(dst, sealed...), nil
+}
+
+// domain makes a tenant's keys.
+func (c *cluster) domain(t proto.TenantID) (*encryption.Domain, error) {
+	key := make([]byte, encryption.KeyLength)
+	binary.BigEndian.PutUint64(key, c.k.seed)
+	binary.BigEndian.PutUint32(key[8:], uint32(t))
+	return encryption.NewDomain(1+uint64(t), []encryption.DEK{{ID: 1, Key: key, Active: true}},
+		encryption.Options{Codec: c.codec, Now: func() time.Time { return wallTime(c.k.now) }})
+}
+
+// outcome ends a proposal.
 func (f *front) outcome(o *replica.Outcome) {
-	w := f.proposals[o.Proposal]
-	if w == nil {
-		if !f.s.c.placement.outcome(f.s, o) {
-			f.s.c.k.fail("store %d: proposal %d is answered twice or was never made", f.s.id, o.Proposal)
-		}
-		return
-	}
-	delete(f.proposals, o.Proposal)
+	f.once(o.Proposal)
 	f.s.c.count.verdicts[o.Verdict]++
-	a := answer{verdict: o.Verdict}
-	if o.Verdict == replica.Applied {
-		a = w.answer
-		a.verdict = replica.Applied
-	}
-	f.finish(w, a)
+	f.calls.AnswerProposal(o)
 }
 
-// finish answers and lets the next write have the latch.
-func (f *front) finish(w *write, a answer) {
-	w.reply(a)
-	queue := slices.Delete(f.latches[w.key], 0, 1)
-	if len(queue) == 0 {
-		delete(f.latches, w.key)
-		return
-	}
-	f.latches[w.key] = queue
-	next := queue[0]
-	f.s.after(between(f.s.r, 0, 50*us), "latch", func() { f.evaluate(next) })
+// readable ends a read.
+func (f *front) readable(o *replica.ReadOutcome) {
+	f.once(o.Read)
+	f.calls.AnswerRead(o)
 }
 
-// waiting tells whether anything is not answered yet.
-func (f *front) waiting() bool { return len(f.proposals) > 0 || len(f.reads) > 0 || len(f.latches) > 0 }
+// once: nothing is answered twice.
+func (f *front) once(id uint64) {
+	if f.answered[id] {
+		f.s.c.k.fail("store %d: proposal or read %d is answered twice", f.s.id, id)
+	}
+	f.answered[id] = true
+}
+
+// tenants tells who calls. It implements gateway.Authenticator.
+type tenants struct{}
+
+func credential(t proto.TenantID) string { return fmt.Sprintf("tenant-%d", t) }
+
+// Authenticate implements gateway.Authenticator.
+func (tenants) Authenticate(_ context.Context, secret string) (authz.Principal, error) {
+	var t uint32
+	if _, err := fmt.Sscanf(secret, "tenant-%d", &t); err != nil {
+		return authz.Principal{}, grpcstatus.Error(codes.Unauthenticated, "no credential")
+	}
+	return authz.NewPrincipal(proto.TenantID(t), authz.RoleTenant)
+}
+
+// logHandler shows what a process logs to a reader of a replayed run. An error that is logged is one that should not
+// have happened.
+type logHandler struct {
+	p     *process
+	store int
+}
+
+// Enabled implements slog.Handler.
+func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool {
+	return !h.p.dead && (h.p.k.log != nil || l >= slog.LevelError)
+}
+
+// Handle implements slog.Handler.
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
+		return true
+	})
+	if r.Level >= slog.LevelError {
+		h.p.k.fail("store %d logs an error: %s", h.store, text)
+	}
+	h.p.k.note("store %d: %s", h.store, text)
+	return nil
+}
+
+// WithAttrs implements slog.Handler; nobody uses it.
+func (h *logHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler; nobody uses it.
+func (h *logHandler) WithGroup(string) slog.Handler { return h }

@@ -48,6 +48,7 @@ type kernel struct {
 	count   uint64
 	trace   uint64 // hash over what happened, in order
 	failure error
+	current *fiber                           // that runs now
 	log     func(format string, args ...any) // nil: quiet
 }
 

@@ -124,7 +124,6 @@ func (n *nemesis) crash(s *store) {
 	}
 	s.crash()
 	n.c.oracle.reborn(s)
-	n.c.placement.forget(s)
 	d := between(n.r, 50*ms, 3*sec)
 	if n.r.IntN(6) == 0 {
 		d = between(n.r, deadAfter, 2*deadAfter)
@@ -332,14 +331,14 @@ func (n *nemesis) other(l leaderStatus) proto.StoreID {
 
 func (n *nemesis) split() {
 	if l, ok := n.leader(); ok {
-		n.c.placement.split(l)
+		n.c.hand.split(l)
 	}
 }
 
 // splitCrash lets a store crash while it applies a split.
 func (n *nemesis) splitCrash() {
 	l, ok := n.leader()
-	if !ok || !n.c.placement.split(l) {
+	if !ok || !n.c.hand.split(l) {
 		return
 	}
 	r := l.Descriptor.Replicas[n.r.IntN(len(l.Descriptor.Replicas))]
@@ -355,6 +354,6 @@ func (n *nemesis) splitCrash() {
 func (n *nemesis) move() {
 	if l, ok := n.leader(); ok {
 		r := l.Descriptor.Replicas[n.r.IntN(len(l.Descriptor.Replicas))]
-		n.c.placement.away[l.Range] = proto.StoreID(r.StoreId)
+		n.c.hand.move(l, proto.StoreID(r.StoreId))
 	}
 }

@@ -25,9 +25,8 @@ type Options struct {
 	Reorder              float64
 
 	// Clients.
-	Groups, ClientsPerGroup int
-	Think                   int64 // mean, between two operations of a client
-	DelayedProposals        float64
+	Think            int64 // mean, between two operations of a client
+	DelayedProposals float64
 
 	RangesMax int
 	Faults    []string // classes that are on
@@ -40,6 +39,8 @@ type Options struct {
 	TruncateEntries, LogEntries uint64
 
 	Quirks []fault.Quirk // that are active; none without the tag chaos
+
+	Upper UpperOptions
 }
 
 func (o *Options) String() string { return fmt.Sprintf("%+v", *o) }
@@ -60,7 +61,6 @@ func DrawOptions(seed uint64) Options {
 		Duplicate: []float64{0, 0, 0.02}[r.IntN(3)],
 		Reorder:   []float64{0, 0, 0.001, 0.01}[r.IntN(4)],
 
-		Groups: 3, ClientsPerGroup: 4,
 		Think:            between(r, 5, 40) * ms,
 		DelayedProposals: []float64{0, 0.01, 0.04}[r.IntN(3)],
 		SlowDisks:        chance(r, 0.3),
@@ -72,6 +72,7 @@ func DrawOptions(seed uint64) Options {
 		Heartbeat: 1 + r.IntN(2),
 	}
 	drawLimits(r, &o)
+	o.Upper = drawUpper(seed)
 	o.ClockSpread = []int64{0, 10 * ms, sec, 3600 * sec}[r.IntN(4)]
 	o.Quirks = fault.Draw(seed)
 	for _, f := range faultClasses() {

@@ -1,231 +1,199 @@
 package sim
 
 import (
+	"bytes"
+	"context"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/keys"
+	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	"github.com/vipkv/vipkv/raftstore/replica"
+	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
 // voters is how many voters a range should have.
 const voters = 3
 
-// deadAfter is how long a store is down before its replicas are replaced.
+// deadAfter is how long a store is silent before its replicas are replaced.
 const deadAfter = 6 * sec
 
-// placement stands for the placement driver: it sees the statuses of leaders, keeps each range at three voters, moves
-// replicas about, and tells replicas that nobody knows any more that they are gone.
-type placement struct {
-	c       *cluster
-	r       *rand.Rand
-	waiting map[[2]uint64]proto.RangeID     // store, proposal -> range
-	busy    map[proto.RangeID]int64         // a change is on its way, until then at most
-	away    map[proto.RangeID]proto.StoreID // a replica is to move away from here
-	downAt  map[proto.StoreID]int64
-	latest  map[proto.RangeID]*internalpb.Descriptor // newest applied anywhere
-	calm    bool                                     // no moves of its own
+// hand is another hand than the placement driver's: it splits and moves ranges when the nemesis says so, by the same
+// calls.
+type hand struct {
+	c      *cluster
+	r      *rand.Rand
+	latest map[proto.RangeID]*internalpb.Descriptor // newest applied anywhere
 }
 
-func newPlacement(c *cluster) *placement {
-	return &placement{c: c, r: c.k.rng("placement", 0), waiting: map[[2]uint64]proto.RangeID{},
-		busy: map[proto.RangeID]int64{}, away: map[proto.RangeID]proto.StoreID{}, downAt: map[proto.StoreID]int64{},
-		latest: map[proto.RangeID]*internalpb.Descriptor{}}
-}
-
-func (p *placement) tick() {
-	for _, s := range p.c.stores {
-		if s.up {
-			delete(p.downAt, s.id)
-		} else if _, ok := p.downAt[s.id]; !ok {
-			p.downAt[s.id] = p.c.k.now
-		}
-	}
-	for _, l := range p.c.leaders() {
-		if had := p.latest[l.Range]; had == nil || newer(l.Descriptor.Epoch, had.Epoch) {
-			p.latest[l.Range] = l.Descriptor
-		}
-		if p.busy[l.Range] <= p.c.k.now {
-			p.arrange(l)
-		}
-	}
-	p.collect()
-	p.c.k.after(between(p.r, 100*ms, 400*ms), 0, "placement", p.tick)
+func newHand(c *cluster) *hand {
+	return &hand{c: c, r: c.k.rng("hand", 0), latest: map[proto.RangeID]*internalpb.Descriptor{}}
 }
 
 func newer(a, b *internalpb.Epoch) bool { return a.Version+a.Conf > b.Version+b.Conf }
 
-func (p *placement) dead(id proto.StoreID) bool {
-	at, down := p.downAt[id]
-	return down && p.c.k.now-at > deadAfter
-}
-
-// arrange takes the one next step of a range.
-func (p *placement) arrange(l leaderStatus) {
-	d := l.Descriptor
-	if replica.InJoint(d) {
-		p.change(l, &internalpb.ChangeReplicasStep{LeaveJoint: true})
+// observe is told of every descriptor that a store has applied.
+func (h *hand) observe(d *internalpb.Descriptor) {
+	id := proto.RangeID(d.RangeId)
+	had := h.latest[id]
+	if had != nil && !newer(d.Epoch, had.Epoch) {
 		return
 	}
-	var live, learners []*internalpb.Replica
-	var victim *internalpb.Replica // a voter that should go
+	h.latest[id] = d
+	if had == nil || had.Epoch.Conf == d.Epoch.Conf {
+		return
+	}
+	h.c.count.changes++
+	h.c.truth.changed(had, d)
+	in, out := 0, 0
 	for _, r := range d.Replicas {
-		switch {
-		case r.Role == internalpb.ReplicaRole_LEARNER:
-			learners = append(learners, r)
-		case p.dead(proto.StoreID(r.StoreId)), proto.StoreID(r.StoreId) == p.away[l.Range]:
-			victim = r
-		default:
-			live = append(live, r)
+		switch r.Role {
+		case internalpb.ReplicaRole_VOTER_INCOMING:
+			in++
+		case internalpb.ReplicaRole_VOTER_OUTGOING:
+			out++
 		}
 	}
-	for _, r := range learners {
-		if p.dead(proto.StoreID(r.StoreId)) || len(live) >= voters {
-			p.change(l, &internalpb.ChangeReplicasStep{RemoveLearnerReplica: r.ReplicaId})
-			return
-		}
-		if p.caughtUp(l, r.ReplicaId) {
-			p.promote(l, r, victim)
-			return
-		}
+	if in > 0 && out > 0 {
+		h.c.count.moves++
 	}
-	if len(learners) == 0 && len(live) < voters {
-		p.addLearner(l, victim)
-	}
+	h.c.k.note("range %d c%d: %v", d.RangeId, d.Epoch.Conf, d.Replicas)
 }
 
-// promote makes a voter of a learner and, in the same step, none of the victim.
-func (p *placement) promote(l leaderStatus, r, victim *internalpb.Replica) {
-	step := &internalpb.JointStep{PromoteReplicas: []uint64{r.ReplicaId}}
-	if victim != nil {
-		step.RemoveReplicas = []uint64{victim.ReplicaId}
-		delete(p.away, l.Range)
-		p.c.count.moves++
-	}
-	p.change(l, &internalpb.ChangeReplicasStep{EnterJoint: step})
+func contains(d *internalpb.Descriptor, key []byte) bool {
+	return bytes.Compare(d.Start, key) <= 0 && (len(d.End) == 0 || bytes.Compare(key, d.End) < 0)
 }
 
-func (p *placement) addLearner(l leaderStatus, victim *internalpb.Replica) {
-	free := p.freeStores(l.Descriptor)
-	if len(free) > 0 {
-		p.change(l, &internalpb.ChangeReplicasStep{AddLearnerStore: uint64(free[p.r.IntN(len(free))])})
+// step lets the leader's node carry one step out, as when an administrator asks.
+func (h *hand) step(
+	l leaderStatus, d *internalpb.Descriptor, step *internalpb.ChangeReplicasStep,
+) *internalpb.Descriptor {
+	ctx, cancel := l.store.front.proc.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	resp, err := l.store.front.member.Ranges().AdminRange(ctx, &internalpb.AdminRangeRequest{
+		RangeId: uint64(l.Range), Epoch: d.Epoch, Step: &internalpb.AdminRangeRequest_Change{Change: step}})
+	if err != nil {
+		h.c.k.note("range %d: %v: %v", l.Range, step, err)
+		return nil
+	}
+	return resp.Desc
+}
+
+// split cuts a range between two keys that it has.
+func (h *hand) split(l leaderStatus) bool {
+	if l.Range == proto.SystemRange || len(h.latest) >= 1+h.c.o.RangesMax || !l.store.front.joined {
+		return false
+	}
+	key := whole(h.key(l))
+	if key == nil {
+		return false
+	}
+	f := l.store.front
+	f.proc.Go(func() {
+		ctx, cancel := f.proc.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		resp, err := f.member.Ranges().AdminRange(ctx, &internalpb.AdminRangeRequest{
+			RangeId: uint64(l.Range), Epoch: l.Descriptor.Epoch,
+			Step: &internalpb.AdminRangeRequest_Split{Split: &internalpb.SplitStep{Key: key}}})
+		h.c.k.note("split range %d at %q: %v %v", l.Range, key, resp.GetDesc().GetEpoch(), err)
+	})
+	return true
+}
+
+// whole moves a split key to the front of the keys of a workload whose operations touch several keys at a time: cut
+// apart they would all be refused.
+func whole(key []byte) []byte {
+	for _, w := range []string{"bank/", "fork/", "list-append/"} {
+		if p := mvcc.PlainKey(simTenant, []byte(w)); bytes.HasPrefix(key, p) {
+			return p
+		}
+	}
+	return key
+}
+
+// keysMax bounds how far a range is read for a key.
+const keysMax = 3000
+
+// key draws one of the keys of a range.
+func (h *hand) key(l leaderStatus) (key []byte) {
+	lower, upper := keys.DataSpan(l.Descriptor.Start, l.Descriptor.End)
+	it, err := l.store.engine.NewIter(storage.IterOptions{Lower: lower, Upper: upper})
+	if err != nil {
+		h.c.k.fail("store %d: %w", l.store.id, err)
+		return nil
+	}
+	n := 0
+	for ok := it.SeekGE(lower); ok && n < keysMax; ok = it.Next() {
+		k, _ := it.Item()
+		if n++; h.r.IntN(n) == 0 {
+			if key, _, err = keys.ParseData(k); err != nil {
+				h.c.k.fail("store %d: %w", l.store.id, err)
+			}
+			key = bytes.Clone(key)
+		}
+	}
+	if err := it.Close(); err != nil {
+		h.c.k.fail("store %d: %w", l.store.id, err)
+	}
+	return key
+}
+
+// move takes a replica away from a store, which may be the leader's own, in the steps that the driver would take. It
+// gives up when something comes between; the driver mends what is left.
+func (h *hand) move(l leaderStatus, from proto.StoreID) {
+	free := h.freeStores(l.Descriptor)
+	if len(free) == 0 || !l.store.front.joined {
 		return
 	}
-	if victim != nil && len(l.Descriptor.Replicas) > 1 && !p.calm { // nowhere to move it to
-		delete(p.away, l.Range)
-	}
+	to := free[h.r.IntN(len(free))]
+	f := l.store.front
+	f.proc.Go(func() {
+		d := h.step(l, l.Descriptor, &internalpb.ChangeReplicasStep{AddLearnerStore: uint64(to)})
+		learner, victim := replicaOn(d, to), replicaOn(d, from)
+		if learner == nil || victim == nil {
+			return
+		}
+		for range 40 {
+			_ = f.proc.Sleep(context.Background(), 100*time.Millisecond)
+			if h.caughtUp(l, learner.ReplicaId) {
+				d = h.step(l, d, &internalpb.ChangeReplicasStep{EnterJoint: &internalpb.JointStep{
+					PromoteReplicas: []uint64{learner.ReplicaId}, RemoveReplicas: []uint64{victim.ReplicaId}}})
+				break
+			}
+		}
+		if d != nil && replica.InJoint(d) && h.r.IntN(2) == 0 {
+			h.step(l, d, &internalpb.ChangeReplicasStep{LeaveJoint: true})
+		}
+	})
 }
 
-func (p *placement) freeStores(d *internalpb.Descriptor) (free []proto.StoreID) {
-	for _, s := range p.c.stores {
-		has := slices.ContainsFunc(d.Replicas, func(r *internalpb.Replica) bool { return r.StoreId == uint64(s.id) })
-		if s.up && !has {
+func replicaOn(d *internalpb.Descriptor, id proto.StoreID) *internalpb.Replica {
+	for _, r := range d.GetReplicas() {
+		if r.StoreId == uint64(id) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (h *hand) freeStores(d *internalpb.Descriptor) (free []proto.StoreID) {
+	for _, s := range h.c.stores {
+		if s.up && replicaOn(d, s.id) == nil {
 			free = append(free, s.id)
 		}
 	}
 	return free
 }
 
-func (p *placement) caughtUp(l leaderStatus, id uint64) bool {
-	for _, pr := range l.store.coreOf(l.Range).Progress(l.Range) {
-		if pr.ReplicaId == id {
-			return pr.RecentlyActive && !pr.InSnapshot && pr.Match+20 >= l.Commit
-		}
-	}
-	return false
-}
-
-// change offers a step of membership to the leader.
-func (p *placement) change(l leaderStatus, step *internalpb.ChangeReplicasStep) {
-	proposal := p.begin(l)
-	p.c.count.changes++
-	p.c.k.note("range %d %v c%d: %v", l.Range, l.Descriptor.Replicas, l.Descriptor.Epoch.Conf, step)
-	l.store.with(l.Range, func(c *replica.Core) { c.ProposeChange(l.Range, proposal, l.Descriptor.Epoch, step) })
-}
-
-func (p *placement) begin(l leaderStatus) (proposal uint64) {
-	f := l.store.front
-	f.next++
-	p.waiting[[2]uint64{uint64(l.store.id), f.next}] = l.Range
-	p.busy[l.Range] = p.c.k.now + between(p.r, 500*ms, 2*sec)
-	return f.next
-}
-
-// outcome takes the answer to a proposal of placement.
-func (p *placement) outcome(s *store, o *replica.Outcome) bool {
-	at := [2]uint64{uint64(s.id), o.Proposal}
-	id, ok := p.waiting[at]
-	if !ok {
+func (h *hand) caughtUp(l leaderStatus, id uint64) bool {
+	st := l.store.status[l.Range]
+	if st == nil {
 		return false
 	}
-	delete(p.waiting, at)
-	delete(p.busy, id)
-	if o.Verdict == replica.Applied && len(o.Descriptors) == 2 {
-		p.c.count.splits++
-	}
-	if o.Verdict != replica.Applied {
-		p.c.k.note("range %d: change is answered %d %s", id, o.Verdict, o.Reason)
-	}
-	return true
-}
-
-// forget: a store that crashed answers nothing that it was asked before.
-func (p *placement) forget(s *store) {
-	for at, id := range p.waiting {
-		if at[0] == uint64(s.id) {
-			delete(p.waiting, at)
-			delete(p.busy, id)
-		}
-	}
-}
-
-// split cuts a range between two slots.
-func (p *placement) split(l leaderStatus) bool {
-	var between []int
-	for i := range p.c.work.slots() {
-		if k := userKey(slotName(i)); contains(l.Descriptor, k) && string(k) != string(l.Descriptor.Start) {
-			between = append(between, i)
-		}
-	}
-	if len(between) == 0 || int(p.c.nextRange-proto.FirstUserRange) >= p.c.o.RangesMax {
-		return false
-	}
-	key := userKey(slotName(between[p.r.IntN(len(between))]))
-	proposal := p.begin(l)
-	right := p.c.nextRange
-	p.c.nextRange++
-	campaigner := proto.ReplicaID(0)
-	if n := len(l.Descriptor.Replicas); p.r.IntN(2) == 0 {
-		campaigner = proto.ReplicaID(l.Descriptor.Replicas[p.r.IntN(n)].ReplicaId)
-	}
-	p.c.k.note("split range %d at %q into %d", l.Range, key, right)
-	l.store.with(l.Range, func(c *replica.Core) {
-		c.ProposeSplit(l.Range, proposal, replica.Split{Epoch: l.Descriptor.Epoch, Key: key, Right: right,
-			LeftBytes: l.Bytes / 2, Campaigner: campaigner})
+	return slices.ContainsFunc(l.store.coreOf(l.Range).Progress(l.Range), func(p *internalpb.ReplicaProgress) bool {
+		return p.ReplicaId == id && p.RecentlyActive && !p.InSnapshot && p.Match+20 >= st.Commit
 	})
-	return true
-}
-
-// collect tells replicas that are no members any more that they are gone.
-func (p *placement) collect() {
-	for _, s := range p.c.stores {
-		if !s.up {
-			continue
-		}
-		for _, id := range s.ranges() {
-			st, d := s.status[id], p.latest[id]
-			if d == nil || uint64(st.Replica) >= d.NextReplicaId || hasReplica(d, uint64(st.Replica)) ||
-				st.LeaderlessTicks < 20 {
-				continue
-			}
-			gone := &internalpb.RaftMessage{RangeId: uint64(id), ToStore: uint64(s.id), ToReplica: uint64(st.Replica),
-				Gone: &internalpb.Gone{NextReplicaId: uint64(st.Replica) + 1}}
-			s.after(0, "collect", func() { s.with(id, func(c *replica.Core) { c.Message(gone) }) })
-		}
-	}
-}
-
-func hasReplica(d *internalpb.Descriptor, id uint64) bool {
-	return slices.ContainsFunc(d.Replicas, func(r *internalpb.Replica) bool { return r.ReplicaId == id })
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -132,31 +133,42 @@ func TestSeedReplays(t *testing.T) {
 	}
 }
 
-// TestSameCore: what is simulated here is what the store runs.
+// TestSameCore: what is simulated here is what a node runs.
 func TestSameCore(t *testing.T) {
-	const core = `"github.com/vipkv/vipkv/raftstore/replica"`
-	for _, dir := range []string{".", "../../raftstore"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	for _, same := range []struct{ what, in string }{
+		{"raftstore/replica", "raftstore"}, {"raftstore", "kv/node"}, {"kv/node", "cmd/vipkv"},
+		{"placement", "kv/node"}, {"placement/tso", "kv/node"}, {"kv/gateway", "kv/node"},
+		{"txn/mvcc", "kv/node"}, {"encryption", "kv/node"}, {"kv/client", "cmd/vipkv"},
+	} {
+		for _, dir := range []string{".", "../../" + same.in} {
+			if !importsIn(t, dir, "github.com/vipkv/vipkv/"+same.what) {
+				t.Errorf("%s does not import %s", dir, same.what)
+			}
+		}
+	}
+}
+
+// importsIn tells whether a directory's files, tests left out, import a package.
+func importsIn(t *testing.T, dir, path string) bool {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if matched, _ := filepath.Match("*_test.go", filepath.Base(file)); matched {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := false
-		for _, path := range files {
-			if matched, _ := filepath.Match("*_test.go", filepath.Base(path)); matched {
-				continue
+		for _, i := range f.Imports {
+			if i.Path.Value == strconv.Quote(path) {
+				return true
 			}
-			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, i := range f.Imports {
-				found = found || i.Path.Value == core
-			}
-		}
-		if !found {
-			t.Errorf("%s does not import %s", dir, core)
 		}
 	}
+	return false
 }
 
 // TestFaultsAreKnown: each class of faults has its own name, since options name them.

@@ -84,7 +84,7 @@ func (s *store) boot() {
 	s.spans = newCheckedSpans(s)
 	s.status = map[proto.RangeID]*replica.Status{}
 	s.logs, s.applys = stream[replica.LogStep]{}, stream[replica.ApplyStep]{}
-	s.front, s.snaps = newFront(s), newSnapshots(s)
+	s.snaps, s.front = newSnapshots(s), newFront(s)
 	for i := range s.cores {
 		cfg := s.c.o.coreConfig()
 		cfg.Store, cfg.Reader, cfg.Spans, cfg.Logger = s.id, s.engine, s.spans, s.c.raftLog(s.id)
@@ -119,6 +119,7 @@ func (s *store) crash() {
 	s.c.k.note("crash store %d, keep %d of %d", s.id, keep, s.disk.Unsynced())
 	s.disk.Crash(keep)
 	s.up, s.waits = false, nil
+	s.front.proc.kill()
 	s.life++
 	s.c.count.crashes++
 }
@@ -161,6 +162,7 @@ func (s *store) pump(c *core) {
 	s.after(between(s.r, 0, 200*us), "pump", func() {
 		c.due = false
 		s.dispatch(c, c.Ready())
+		s.front.proc.poll()
 	})
 }
 
@@ -212,18 +214,23 @@ func (s *store) ranges() []proto.RangeID { return slices.Sorted(maps.Keys(s.stat
 
 func (s *store) publish(st *replica.Status) {
 	s.c.oracle.status(s, st)
+	s.front.calls.Publish(st)
 	if st.Removed {
 		s.c.nemesis.moment(s)
 		delete(s.status, st.Range)
 		return
 	}
 	s.status[st.Range] = st
+	if st.Descriptor != nil {
+		s.c.hand.observe(st.Descriptor)
+	}
 }
 
 // send encodes messages and gives them to the network.
 func (s *store) send(ms []*internalpb.RaftMessage) {
 	for _, m := range ms {
 		data, err := gproto.Marshal(m)
+		s.c.truth.clear(data, "a message", s.id)
 		if err != nil {
 			s.c.k.fail("store %d: encode: %w", s.id, err)
 			return

@@ -41,13 +41,15 @@ type World struct {
 	// Connect returns the connection to an address. It does not wait.
 	Connect func(addr string) (grpc.ClientConnInterface, error)
 	Wait    wait.Scheduler
-	Now     func() time.Time
+	// Now is a clock that runs evenly, that of contexts' deadlines; Wall is the one in request ids, which the cluster
+	// compares with its own time.
+	Now, Wall func() time.Time
 	// Draw returns a number from [0, n).
 	Draw func(n int64) int64
 }
 
 func realWorld() *World {
-	return &World{Wait: wait.Real{}, Now: time.Now, Draw: func(n int64) int64 { return mathrand.N(n) }}
+	return &World{Wait: wait.Real{}, Now: time.Now, Wall: time.Now, Draw: func(n int64) int64 { return mathrand.N(n) }}
 }
 
 // Client talks to a cluster as one tenant, or as its administrator. Safe for concurrent use.
@@ -119,7 +121,7 @@ func NewRequestID() RequestID {
 // requestID is r, or a new one.
 func (c *Client) requestID(r *RequestID) *vipkvpb.RequestId {
 	if r == nil {
-		r = &RequestID{Issued: c.opts.World.Now()}
+		r = &RequestID{Issued: c.opts.World.Wall()}
 		rand.Read(r.ID[:])
 	}
 	return &vipkvpb.RequestId{Id: r.ID[:], IssuedMs: r.Issued.UnixMilli()}

@@ -73,6 +73,9 @@ func (s *sealers) forTenant(ctx context.Context, t proto.TenantID) (mvcc.Sealer,
 // domainSealer is a tenant's domain as mvcc sees it.
 type domainSealer struct{ domain *encryption.Domain }
 
+// SealerOf is the sealer of a domain.
+func SealerOf(d *encryption.Domain) mvcc.Sealer { return domainSealer{d} }
+
 // metaOf leaves the tenant's id out of the key: the envelope is bound to the tenant by its domain,
 // so that a tenant can be restored under another id.
 func metaOf(m mvcc.ValueMeta) encryption.Meta {

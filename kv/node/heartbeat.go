@@ -32,17 +32,17 @@ type reporter struct {
 	log      *slog.Logger
 	wait     wait.Scheduler
 	nowMs    func() int64
+	ended    chan struct{} // capacity 1: a step has ended since somebody looked
 
 	mu      sync.Mutex
 	running map[proto.RangeID]bool
-	wg      sync.WaitGroup
 	heard   bool
 	last    int64 // when the driver last answered, if heard
 }
 
 // run reports until ctx ends, and waits for the steps that it started.
 func (r *reporter) run(ctx context.Context) error {
-	defer r.wg.Wait()
+	defer r.drain()
 	for sequence := uint64(1); ; sequence++ {
 		if err := r.beat(ctx, sequence); err != nil && ctx.Err() == nil {
 			r.log.Info("no answer from the placement driver", "error", err)
@@ -94,16 +94,31 @@ func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest
 		return
 	}
 	r.running[id] = true
-	r.wg.Add(1)
 	r.wait.Go(func() { // ends by the timeouts of the steps; run waits for it
-		defer r.wg.Done()
 		if _, err := r.ranges.step(ctx, step); err != nil && ctx.Err() == nil {
 			r.log.Info("a step was not carried out", "range", uint64(id), "error", err)
 		}
 		r.mu.Lock()
 		delete(r.running, id)
 		r.mu.Unlock()
+		select {
+		case r.ended <- struct{}{}:
+		default:
+		}
 	})
+}
+
+// drain returns when no step runs any more.
+func (r *reporter) drain() {
+	for {
+		r.mu.Lock()
+		n := len(r.running)
+		r.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		_ = r.wait.Await(context.Background(), r.ended) // which never ends
+	}
 }
 
 // silence is for how long the driver has not answered.

@@ -68,10 +68,10 @@ func nextBoot(e engine.Engine) (uint64, error) {
 	return boot, nil
 }
 
-// bootstrap makes a new cluster of this store: the two first ranges with the driver's first
+// Bootstrap makes a new cluster of this store: the two first ranges with the driver's first
 // records, then the identity. A crash before the identity leaves a store without one, and bootstrap
 // is done again.
-func bootstrap(
+func Bootstrap(
 	e engine.Engine, system *encryption.Domain, self *internalpb.NodeInfo,
 ) (engine.Identity, error) {
 	id := engine.Identity{StoreID: 1, NodeID: 1}

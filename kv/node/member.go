@@ -46,6 +46,8 @@ type MemberConfig struct {
 	HeartbeatInterval time.Duration
 	OrphanTicks       int
 	Logger            *slog.Logger
+	// Fetch, unless nil, stands around the way to the oracle.
+	Fetch func(tso.Fetch) tso.Fetch
 }
 
 // Member is how a node takes part in a cluster: it carries out commands on the ranges that it leads, routes those of
@@ -106,7 +108,11 @@ func (m *Member) Assemble(
 	m.calls = calls
 	bc := tso.DefaultBatcherConfig()
 	bc.Wait = m.cfg.Wait
-	if m.batcher, err = tso.NewBatcher(bc, m.client.timestamps); err != nil {
+	fetch := tso.Fetch(m.client.timestamps)
+	if m.cfg.Fetch != nil {
+		fetch = m.cfg.Fetch(fetch)
+	}
+	if m.batcher, err = tso.NewBatcher(bc, fetch); err != nil {
 		return err
 	}
 	ec := txn.DefaultConfig()
@@ -126,7 +132,8 @@ func (m *Member) Assemble(
 	m.reporter = &reporter{store: calls, engine: m.cfg.Engine, ranges: m.ranges, client: m.client, peers: m.peers,
 		interval: m.cfg.HeartbeatInterval, orphan: m.cfg.OrphanTicks, self: self, log: m.cfg.Logger,
 		wait: m.cfg.Wait, nowMs: m.cfg.EvenMs, running: map[proto.RangeID]bool{},
-		info: &internalpb.StoreInfo{StoreId: uint64(id.StoreID), NodeId: uint64(id.NodeID), BootEpoch: boot}}
+		ended: make(chan struct{}, 1),
+		info:  &internalpb.StoreInfo{StoreId: uint64(id.StoreID), NodeId: uint64(id.NodeID), BootEpoch: boot}}
 	return nil
 }
 

@@ -175,7 +175,7 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	case len(n.cfg.Join) > 0:
 		n.id, err = n.join(ctx, n.self())
 	default:
-		n.id, err = bootstrap(n.engine, n.system, n.self())
+		n.id, err = Bootstrap(n.engine, n.system, n.self())
 	}
 	return err
 }
