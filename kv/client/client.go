@@ -49,7 +49,8 @@ type World struct {
 }
 
 func realWorld() *World {
-	return &World{Wait: wait.Real{}, Now: time.Now, Wall: time.Now, Draw: func(n int64) int64 { return mathrand.N(n) }}
+	return &World{Wait: wait.Real{}, Now: time.Now, Wall: time.Now,
+		Draw: func(n int64) int64 { return mathrand.N(n) }}
 }
 
 // Client talks to a cluster as one tenant, or as its administrator. Safe for concurrent use.

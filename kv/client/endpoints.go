@@ -51,7 +51,9 @@ func newPool(o Options) (*pool, error) {
 	seeds := slices.Clone(o.Endpoints)
 	p := &pool{seeds: seeds, insecure: o.Insecure, world: o.World}
 	if p.world.Connect == nil {
-		p.world = &World{Connect: dial, Wait: o.World.Wait, Now: o.World.Now, Wall: o.World.Wall, Draw: o.World.Draw}
+		world := *o.World
+		world.Connect = dial
+		p.world = &world
 	}
 	p.mu.endpoints = make(map[string]*endpoint, len(seeds))
 	p.mu.preferred = int(p.world.Draw(int64(len(seeds))))
