@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	mathrand "math/rand/v2"
+	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,6 +33,9 @@ type Options struct {
 	// AttemptTimeout bounds one attempt while there are other endpoints to try, so that a node that hangs costs no
 	// more. It doubles when all endpoints were in vain. Default: 1 s.
 	AttemptTimeout time.Duration
+	// Dial makes the connections, for instance through a tunnel or, in tests, over a network in memory. It must end with
+	// its context. Default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// World, for a simulation, stands for network, clock and chance. Default: the real ones.
 	World *World
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +53,9 @@ func newPool(o Options) (*pool, error) {
 	p := &pool{seeds: seeds, insecure: o.Insecure, world: o.World}
 	if p.world.Connect == nil {
 		world := *o.World
-		world.Connect = dial
+		world.Connect = func(addr string) (grpc.ClientConnInterface, error) {
+			return dial(addr, o.Dial)
+		}
 		p.world = &world
 	}
 	p.mu.endpoints = make(map[string]*endpoint, len(seeds))
@@ -113,9 +116,12 @@ func (p *pool) conn(addr string) (grpc.ClientConnInterface, error) {
 	return conn, nil
 }
 
-// dial makes a connection, which is made as soon as it is needed.
-func dial(addr string) (grpc.ClientConnInterface, error) {
-	return grpc.NewClient("passthrough:///"+addr,
+// dialer is Options.Dial.
+type dialer = func(context.Context, string) (net.Conn, error)
+
+// dial makes a connection, which is made as soon as it is needed, by net or, when it is nil, over TCP.
+func dial(addr string, net dialer) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -125,7 +131,12 @@ func dial(addr string) (grpc.ClientConnInterface, error) {
 			MinConnectTimeout: time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: 3 * time.Second}),
-		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry())
+		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
+	}
+	if net != nil {
+		options = append(options, grpc.WithContextDialer(net))
+	}
+	return grpc.NewClient("passthrough:///"+addr, options...)
 }
 
 // closeConn frees a connection; one of a simulation holds nothing.

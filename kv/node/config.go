@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,9 +36,19 @@ type Config struct {
 	Logger  *slog.Logger
 	// FS is the file system of the store. Default: the operating system's.
 	FS engine.FS
+	// Net is where the node listens and how it reaches others. Default: the operating system's TCP.
+	Net Network
 	// Ready, when set, is called once the node serves.
 	Ready func(Addresses)
 	Tunables
+}
+
+// Network is a node's place on a network. Tests give one in memory that can be cut.
+type Network interface {
+	// Listen takes an address; port 0 takes a free one.
+	Listen(addr string) (net.Listener, error)
+	// Dial connects to an address, within ctx.
+	Dial(ctx context.Context, addr string) (net.Conn, error)
 }
 
 // Addresses are where a node listens.

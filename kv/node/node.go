@@ -96,7 +96,12 @@ func (n *Node) open() (err error) {
 			return nil
 		}
 		var l net.Listener
-		if l, err = net.Listen("tcp", addr); err != nil {
+		if n.cfg.Net != nil {
+			l, err = n.cfg.Net.Listen(addr)
+		} else {
+			l, err = net.Listen("tcp", addr)
+		}
+		if err != nil {
 			err = &ListenError{Address: addr, Err: err}
 		}
 		return l
@@ -164,6 +169,7 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	if n.peers, err = newPeers(n.engine, n.keyfile.PeerSecret()); err != nil {
 		return err
 	}
+	n.peers.net = n.cfg.Net
 	n.keys = &sealers{system: n.system}
 	n.member = newMember(n.memberConfig(), n.peers)
 	n.id, err = engine.ReadIdentity(n.engine)

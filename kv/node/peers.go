@@ -39,6 +39,7 @@ const peerMessageBytesMax = 64 << 20
 type peers struct {
 	engine engine.Engine
 	secret string
+	net    Network // nil: grpc's own way over TCP
 	// connect returns the connection to an address; dial, but in a simulation.
 	connect func(addr string) (grpc.ClientConnInterface, error)
 
@@ -145,7 +146,7 @@ func (p *peers) dial(addr string) (*grpc.ClientConn, error) {
 	if c := p.conns[addr]; c != nil {
 		return c, nil
 	}
-	c, err := grpc.NewClient("passthrough:///"+addr,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithPerRPCCredentials(peerCredentials(p.secret)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{
@@ -153,8 +154,12 @@ func (p *peers) dial(addr string) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(peerMessageBytesMax), grpc.MaxCallSendMsgSize(peerMessageBytesMax)),
-		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
-	)
+		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(4 << 20),
+	}
+	if p.net != nil {
+		options = append(options, grpc.WithContextDialer(p.net.Dial))
+	}
+	c, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
