@@ -53,6 +53,12 @@ processes: ## the tests on real processes: faults, bad input, a short acceptance
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
+bubble: ## real nodes in virtual time under the race detector: power losses, cuts, splits, joins, idle time
+	go test -race ./chaos/bubble -count=1 -timeout=30m
+
+bubble-day: ## a day of an idle cluster, in virtual time
+	VIPKV_BUBBLE_IDLE=24h go test ./chaos/bubble -run TestIdle -count=1 -v -timeout=30m
+
 accept: ## the long acceptance run: real processes, real messages, kills (MESSAGES=FILE to import)
 	$(ACCEPT)
 
