@@ -5,6 +5,7 @@ SEEDS ?= 200
 TEST_TIMEOUT ?= 15m
 MESSAGES ?=
 ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -rounds=10 -trials=9 -data=$(MESSAGES)
+CHAOS ?= go test ./chaos/machine -run TestChaos -count=1 -v -timeout=60m
 SMOKE ?= go test ./chaos/proc -run Smoke -count=1 -v -timeout=10m
 BENCH ?= bin/vipkv bench put --callers 1,64,256
 PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
@@ -50,6 +51,12 @@ no-faults: build ## show that the binary holds no fault point, and that a build 
 processes: ## the tests on real processes: faults, bad input, a short acceptance run
 	go test ./chaos/proc -count=1 -timeout=30m
 
+chaos-short: ## each fault of machines once, on real processes in namespaces, as root (6 min)
+	$(CHAOS) -rounds=1 -hold=6s
+
+chaos: ## the same for 20 minutes
+	$(CHAOS) -rounds=2 -hold=15s
+
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
@@ -93,5 +100,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos-smoke accept bench fuzz-short lint \
+.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short chaos-smoke accept bench fuzz-short lint \
 	proto proto-check govulncheck clean

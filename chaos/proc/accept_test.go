@@ -129,7 +129,7 @@ func (s *story) importUnderFire(t *testing.T) {
 	if midway {
 		t.Error("the import ended while the node was dead: nothing of it ran with the node back")
 	}
-	waitCaughtUp(t, c)
+	must(t, c.WaitCaughtUp(t.Context()))
 	must(t, proc.WaitFor(ctx, repairWithin, "leaders spread", func() (string, error) {
 		r, err := c.Ranges(ctx)
 		if err != nil {
@@ -240,11 +240,11 @@ func (s *story) lostNode(t *testing.T) {
 	must(t, s.c.Kill(victim))
 	must(t, s.c.WipeData(victim))
 	began := time.Now()
-	waitReplaced(t, s.c, victim)
+	must(t, s.c.WaitReplaced(t.Context(), victim, repairWithin))
 	t.Logf("%d replicas replaced within %v of the loss; replicas by node: %v", before,
 		time.Since(began).Round(100*time.Millisecond), s.replicas(t))
 	must(t, s.c.WaitHealthy(ctx, 3))
-	waitCaughtUp(t, s.c)
+	must(t, s.c.WaitCaughtUp(t.Context()))
 	s.verify(t)
 }
 
@@ -259,31 +259,4 @@ func (s *story) key(t *testing.T, tenant string) string {
 		t.Fatalf("no credential for tenant %s in %s", tenant, s.keys)
 	}
 	return keys[tenant]
-}
-
-// waitReplaced waits until all ranges have three live voters, none of them on the lost node.
-func waitReplaced(t *testing.T, c *proc.Cluster, lost int) {
-	t.Helper()
-	ctx := t.Context()
-	must(t, proc.WaitFor(ctx, repairWithin, "all ranges have three live voters", func() (string, error) {
-		ranges, err := c.Ranges(ctx)
-		if err != nil {
-			return err.Error(), nil
-		}
-		for _, r := range ranges {
-			voters := 0
-			for _, p := range r.Replicas {
-				if p.StoreId == uint64(lost) {
-					return fmt.Sprintf("range %d still counts on the lost store: %s", r.Id, r.Note), nil
-				}
-				if p.Role == "voter" && p.Live {
-					voters++
-				}
-			}
-			if voters != 3 {
-				return fmt.Sprintf("range %d has %d live voters: %s", r.Id, voters, r.Note), nil
-			}
-		}
-		return "", nil
-	}))
 }

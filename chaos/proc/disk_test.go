@@ -93,7 +93,7 @@ func TestDiskFails(t *testing.T) {
 			must(t, c.KillAll()) // to come back with this row's rule
 			startAll(t, c)
 			must(t, c.WaitHealthy(t.Context(), 3))
-			waitCaughtUp(t, c)
+			must(t, c.WaitCaughtUp(t.Context()))
 			victim := leadingLargest(t, c)
 			offset := logSize(t, c.Log(victim))
 			must(t, os.WriteFile(arm(victim), nil, 0o600))
@@ -123,7 +123,7 @@ func TestDiskFails(t *testing.T) {
 			must(t, os.Remove(arm(victim)))
 			must(t, c.Start(victim))
 			must(t, c.WaitHealthy(t.Context(), 3))
-			waitCaughtUp(t, c)
+			must(t, c.WaitCaughtUp(t.Context()))
 			l.verify(t)
 		})
 	}
@@ -181,12 +181,12 @@ func TestDamagedLogTail(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			ctx := t.Context()
 			l.add(t, 10)
-			waitCaughtUp(t, c)
+			must(t, c.WaitCaughtUp(t.Context()))
 			must(t, c.Kill(victim))
 			damageLog(t, c.DataDir(victim), row.damage)
 			offset := logSize(t, c.Log(victim))
 			must(t, c.Start(victim))
-			time.Sleep(reportsWithin) // in which the leader tells it what it must have
+			time.Sleep(2 * time.Second) // in which the leader tells it what it must have
 			if c.Running(victim) {
 				t.Log("it opened")
 			} else {
@@ -199,14 +199,14 @@ func TestDamagedLogTail(t *testing.T) {
 				victim = replace(t, c, victim)
 			}
 			must(t, c.WaitHealthy(ctx, 3))
-			waitCaughtUp(t, c)
+			must(t, c.WaitCaughtUp(t.Context()))
 			l.verify(t)
 			// Now this node is one of the two that answer.
 			must(t, c.Kill(2))
 			l.verify(t)
 			l.add(t, 2)
 			must(t, c.Start(2))
-			waitCaughtUp(t, c)
+			must(t, c.WaitCaughtUp(t.Context()))
 			must(t, c.WaitHealthy(ctx, 3))
 			if !c.Running(victim) {
 				t.Error("the node that had opened has ended")
@@ -221,7 +221,7 @@ func replace(t *testing.T, c *proc.Cluster, lost int) int {
 	must(t, c.WipeData(lost))
 	n, err := c.AddNode(t.Context())
 	must(t, err)
-	waitReplaced(t, c, lost)
+	must(t, c.WaitReplaced(t.Context(), lost, repairWithin))
 	return n
 }
 

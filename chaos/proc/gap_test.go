@@ -54,7 +54,7 @@ func TestAcceptWriteGap(t *testing.T) {
 		gaps, quiet = append(gaps, after), append(quiet, before)
 		must(t, c.Start(victim))
 		must(t, c.WaitHealthy(ctx, 3))
-		waitCaughtUp(t, c)
+		must(t, c.WaitCaughtUp(t.Context()))
 	}
 	slices.Sort(gaps)
 	slices.Sort(quiet)
@@ -120,35 +120,4 @@ func dial(t *testing.T, addr string) *grpc.ClientConn {
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return conn
-}
-
-// reportsWithin is how old what the cluster says of its ranges may be.
-const reportsWithin = 2 * time.Second
-
-// waitCaughtUp waits until every replica has on its disk what the leader of its range had there at the call.
-func waitCaughtUp(t *testing.T, c *proc.Cluster) {
-	t.Helper()
-	ctx := t.Context()
-	time.Sleep(reportsWithin)
-	goal := map[uint64]uint64{}
-	must(t, proc.WaitFor(ctx, time.Minute, "all replicas catch up", func() (string, error) {
-		ranges, err := c.Ranges(ctx)
-		if err != nil {
-			return err.Error(), nil
-		}
-		for _, r := range ranges {
-			if _, seen := goal[r.Id]; !seen {
-				for _, p := range r.Replicas {
-					goal[r.Id] = max(goal[r.Id], p.Match)
-				}
-			}
-			for _, p := range r.Replicas {
-				if p.Match < goal[r.Id] || !p.Live {
-					return fmt.Sprintf("range %d on store %d is at %d of %d, live %v", r.Id, p.StoreId, p.Match,
-						goal[r.Id], p.Live), nil
-				}
-			}
-		}
-		return "", nil
-	}))
 }

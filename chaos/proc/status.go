@@ -224,3 +224,69 @@ func (c *Cluster) NewTenant(ctx context.Context, name string) (string, error) {
 	}
 	return key, nil
 }
+
+// reportsWithin is how old what the cluster says of its ranges may be.
+const reportsWithin = 2 * time.Second
+
+// WaitCaughtUp waits until every replica has on its disk what the leader of its range had there at the
+// call.
+func (c *Cluster) WaitCaughtUp(ctx context.Context) error {
+	if err := pause(ctx, reportsWithin); err != nil {
+		return err
+	}
+	goal := map[uint64]uint64{}
+	return WaitFor(ctx, time.Minute, "all replicas catch up", func() (string, error) {
+		ranges, err := c.Ranges(ctx)
+		if err != nil {
+			return err.Error(), nil
+		}
+		for _, r := range ranges {
+			if m := behind(r, goal); m != "" {
+				return m, nil
+			}
+		}
+		return "", nil
+	})
+}
+
+// behind says which replica of a range has not reached the goal; empty: none. The first look sets
+// the range's goal.
+func behind(r *vipkvpb.RangeInfo, goal map[uint64]uint64) string {
+	if _, seen := goal[r.Id]; !seen {
+		for _, p := range r.Replicas {
+			goal[r.Id] = max(goal[r.Id], p.Match)
+		}
+	}
+	for _, p := range r.Replicas {
+		if p.Match < goal[r.Id] || !p.Live {
+			return fmt.Sprintf("range %d on store %d is at %d of %d, live %v", r.Id, p.StoreId, p.Match,
+				goal[r.Id], p.Live)
+		}
+	}
+	return ""
+}
+
+// WaitReplaced waits until all ranges have three live voters, none of them on the lost node.
+func (c *Cluster) WaitReplaced(ctx context.Context, lost int, limit time.Duration) error {
+	return WaitFor(ctx, limit, "all ranges have three live voters", func() (string, error) {
+		ranges, err := c.Ranges(ctx)
+		if err != nil {
+			return err.Error(), nil
+		}
+		for _, r := range ranges {
+			voters := 0
+			for _, p := range r.Replicas {
+				if p.StoreId == uint64(lost) {
+					return fmt.Sprintf("range %d still counts on the lost store: %s", r.Id, r.Note), nil
+				}
+				if p.Role == "voter" && p.Live {
+					voters++
+				}
+			}
+			if voters != 3 {
+				return fmt.Sprintf("range %d has %d live voters: %s", r.Id, voters, r.Note), nil
+			}
+		}
+		return "", nil
+	})
+}
