@@ -31,8 +31,8 @@ func Capabilities() []Capability {
 		row("networks: namespaces, TUN devices", netns.Probe),
 		row("disks: loop devices, ext4 shutdown, freezing", disk.Probe),
 		row("limits: control groups cpu, memory, blkio, freezer", limits.Probe),
-		{Name: "clock of one process", Not: "time namespaces shift no wall clock, and the product reads it " +
-			"without the C library: the simulator does it"},
+		{Name: "clock of one process", Not: "time namespaces shift no wall clock, and the " +
+			"product reads it without the C library: the simulator does it"},
 		{Name: "one failing operation of the disk", Not: "there is no device mapper everywhere: " +
 			"the build with fault points does it (TestDiskFails)"},
 		{Name: "flipped bits in packets", Not: "TCP's checksum drops them, so it is loss"},

@@ -56,7 +56,8 @@ func (c *Cluster) Aim(ctx context.Context, f Fault, r *rand.Rand) ([]int, error)
 }
 
 // Inject breaks nodes. Mend must be called, also after ctx has ended.
-func (c *Cluster) Inject(ctx context.Context, f Fault, nodes []int, r *rand.Rand) (*Injection, error) {
+func (c *Cluster) Inject(ctx context.Context, f Fault, nodes []int, r *rand.Rand) (
+	*Injection, error) {
 	i := &Injection{fault: f, hurt: &hurt{c: c, nodes: nodes, r: r}}
 	i.done.Name = f.Name
 	var names []string
@@ -133,7 +134,9 @@ func oracle(ctx context.Context, c *Cluster, _ *rand.Rand) ([]int, error) {
 // Faults are all that can be done to machines.
 func Faults() []Fault {
 	var all []Fault
-	for _, some := range [][]Fault{processFaults(), netFaults(), diskFaults(), limitFaults(), memberFaults()} {
+	for _, some := range [][]Fault{
+		processFaults(), netFaults(), diskFaults(), limitFaults(), memberFaults(),
+	} {
 		all = append(all, some...)
 	}
 	return all

@@ -38,8 +38,9 @@ func wipe(ctx context.Context, h *hurt) error {
 	began := time.Now()
 	h.mend = func(ctx context.Context) (bool, string, error) {
 		err := h.c.WaitReplaced(ctx, lost, replaceWithin)
-		return err == nil, fmt.Sprintf("no range counts on node %d, whose disk is empty, %v after node %d joined",
-			lost, time.Since(began).Round(time.Second), fresh), err
+		took := time.Since(began).Round(time.Second)
+		return err == nil, fmt.Sprintf("no range counts on node %d, whose disk is empty, %v after node "+
+			"%d joined", lost, took, fresh), err
 	}
 	return nil
 }
@@ -58,8 +59,8 @@ func addNode(ctx context.Context, h *hurt) error {
 		n := net.Total(nil).Minus(before)
 		err := h.c.waitReplicas(ctx, fresh)
 		net.Mend()
-		return err == nil && n.Lost > 0, fmt.Sprintf("node %d holds replicas; %d packets were lost meanwhile",
-			fresh, n.Lost), err
+		evidence := fmt.Sprintf("node %d holds replicas; %d packets were lost meanwhile", fresh, n.Lost)
+		return err == nil && n.Lost > 0, evidence, err
 	}
 	return nil
 }

@@ -136,7 +136,8 @@ func swizzle(_ context.Context, h *hurt) error {
 			time.Sleep(swizzleStep)
 		}
 		dropped := net.Total(nil).Cut - before
-		return dropped > 0, fmt.Sprintf("%d packets dropped, on %d links in turn", dropped, len(ways)), nil
+		evidence := fmt.Sprintf("%d packets dropped, on %d links in turn", dropped, len(ways))
+		return dropped > 0, evidence, nil
 	}
 	return nil
 }

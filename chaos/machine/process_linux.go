@@ -77,7 +77,8 @@ func stop(_ context.Context, h *hurt) error {
 			return false, "", err
 		}
 		stopped := strings.Count(states, "T") == len(states)
-		return stopped, fmt.Sprintf("states of its threads: %s", states), h.signalAll(syscall.SIGCONT)
+		evidence := "states of its threads: " + states
+		return stopped, evidence, h.signalAll(syscall.SIGCONT)
 	}
 	return nil
 }

@@ -63,8 +63,8 @@ func CompareReplicas(dirs []string) (*Comparison, error) {
 		c.Replicas += len(copies)
 		for _, other := range copies[1:] {
 			if other.hash != copies[0].hash {
-				c.Differences = append(c.Differences, fmt.Sprintf("range %d at index %d: %s differs from %s",
-					at.id, at.applied, other.dir, copies[0].dir))
+				c.Differences = append(c.Differences, fmt.Sprintf(
+					"range %d at index %d: %s differs from %s", at.id, at.applied, other.dir, copies[0].dir))
 			}
 		}
 	}

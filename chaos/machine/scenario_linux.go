@@ -22,7 +22,8 @@ const (
 
 const (
 	finalWithin = time.Minute
-	mendWithin  = 4 * time.Minute // with what a fault waits for: the fault is mended whatever becomes of the run
+	// With what a fault waits for. It is mended whatever becomes of the run.
+	mendWithin = 4 * time.Minute
 )
 
 // Scenario is one fault under load.
