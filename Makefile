@@ -6,6 +6,8 @@ TEST_TIMEOUT ?= 15m
 MESSAGES ?=
 ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -rounds=10 -trials=9 -data=$(MESSAGES)
 CHAOS ?= go test ./chaos/machine -run TestChaos -count=1 -v -timeout=60m
+FAILOVER ?= go test ./chaos/failover -run TestFailover -count=1 -v -timeout=120m
+TRIALS ?= 9
 SMOKE ?= go test ./chaos/proc -run Smoke -count=1 -v -timeout=10m
 BENCH ?= bin/vipkv bench put --callers 1,64,256
 PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
@@ -57,6 +59,9 @@ chaos-short: ## each fault of machines once, on real processes in namespaces, as
 chaos: ## the same for 20 minutes
 	$(CHAOS) -rounds=2 -hold=15s
 
+failover: ## how long writes wait when a machine fails, on a quiet machine, as root (TRIALS=9, WRITE=1: into docs)
+	$(FAILOVER) -trials=$(TRIALS) $(if $(WRITE),-doc=$(CURDIR)/docs/recovery.md -json=$(CURDIR)/docs/recovery.json)
+
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
@@ -100,5 +105,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short chaos-smoke accept bench fuzz-short lint \
+.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short failover chaos-smoke accept bench fuzz-short lint \
 	proto proto-check govulncheck clean

@@ -23,6 +23,8 @@ func processFaults() []Fault {
 		{Name: "kill-all", Text: "SIGKILL of all nodes at once", Ends: true, aim: everyone, hurt: kill},
 		{Name: "pause", Text: "SIGSTOP of the node that leads most ranges, which goes on later",
 			Minority: true, aim: leader, hurt: stop},
+		{Name: "stop", Text: "SIGTERM of the node that leads most ranges", Minority: true, Ends: true,
+			aim: leader, hurt: terminate},
 		{Name: "power-loss", Text: "the node that leads most ranges loses what it had not synced",
 			Minority: true, Ends: true, aim: leader, hurt: losePower},
 		{Name: "power-loss-all", Text: "all nodes lose what they had not synced, at once",
@@ -79,6 +81,17 @@ func stop(_ context.Context, h *hurt) error {
 		stopped := strings.Count(states, "T") == len(states)
 		evidence := "states of its threads: " + states
 		return stopped, evidence, h.signalAll(syscall.SIGCONT)
+	}
+	return nil
+}
+
+func terminate(_ context.Context, h *hurt) error {
+	if err := h.signalAll(syscall.SIGTERM); err != nil {
+		return err
+	}
+	h.mend = func(context.Context) (bool, string, error) {
+		code, err := h.c.Process(h.node()).Wait(stopWithin)
+		return err == nil && code == 0, fmt.Sprintf("it ended with code %d", code), err
 	}
 	return nil
 }

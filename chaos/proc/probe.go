@@ -25,12 +25,14 @@ type Probe struct {
 	mu     sync.Mutex
 	acks   [][]time.Duration // by key, since began
 	failed int
+	errs   map[string]int // texts of failures
 }
 
 // StartProbe starts to write; Stop ends it. One key a range.
 func StartProbe(cl *client.Client, keys [][]byte) *Probe {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Probe{cl: cl, keys: keys, began: time.Now(), stop: stop, acks: make([][]time.Duration, len(keys))}
+	p := &Probe{cl: cl, keys: keys, began: time.Now(), stop: stop,
+		acks: make([][]time.Duration, len(keys)), errs: map[string]int{}}
 	for i := range keys {
 		p.wait.Go(func() { p.run(ctx, i) })
 	}
@@ -56,6 +58,7 @@ func (p *Probe) put(key, n int) {
 	defer p.mu.Unlock()
 	if err != nil {
 		p.failed++
+		p.errs[err.Error()]++
 		return
 	}
 	p.acks[key] = append(p.acks[key], time.Since(p.began))
@@ -68,8 +71,26 @@ func (p *Probe) Stop() (failed int) {
 	return p.failed
 }
 
+// Errors are the texts of failures and how often each came. Call it after Stop.
+func (p *Probe) Errors() map[string]int { return p.errs }
+
 // Since is the probe's clock.
 func (p *Probe) Since() time.Duration { return time.Since(p.began) }
+
+// Silence is how long ago the last write to a key was acknowledged, on the worst key.
+func (p *Probe) Silence() (worst time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Since(p.began)
+	for _, acks := range p.acks {
+		last := time.Duration(0)
+		if len(acks) > 0 {
+			last = acks[len(acks)-1]
+		}
+		worst = max(worst, now-last)
+	}
+	return worst
+}
 
 // Gap is the longest time between two acknowledgements of one key, of which the second came after from and the first
 // before to, on the worst key; the two moments themselves count as acknowledgements. Call it after Stop.
