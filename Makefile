@@ -14,7 +14,7 @@ PROTOS := $(wildcard proto/vipkv/v1/*.proto proto/vipkv/node/v1/*.proto)
 TOOL := go tool -modfile=tools/go.mod
 # Where goroutines meet. The PURE packages have none: the race detector would only make them slow.
 RACE := ./raftstore ./raftstore/engine/... ./raftstore/transport ./txn ./placement ./placement/tso \
-	./encryption ./kv/... ./proto/authz
+	./encryption ./kv/... ./proto/authz ./chaos/workload/load
 FUZZ_TIME ?= 10s
 
 .DEFAULT_GOAL := help

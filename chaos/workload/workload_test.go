@@ -139,7 +139,8 @@ func TestWrongStoreIsRejected(t *testing.T) {
 		}
 		for fault, checkers := range all[name] {
 			t.Run(name+" "+fault, func(t *testing.T) {
-				o := run(t, name, workload.Options{Prefix: "p/"}, wrong()[fault], 1)
+				// Short lives of keys: telling in words why a register is wrong is dear.
+				o := run(t, name, workload.Options{Prefix: "p/", KeyOps: 80}, wrong()[fault], 1)
 				got := o.rejecting()
 				for _, c := range checkers {
 					if !slices.Contains(got, c) {
