@@ -161,11 +161,16 @@ func (r *run) release(ctx context.Context, s *planned, nodes []Node) {
 	if len(nodes) == 0 {
 		return
 	}
-	if s.fault.Away && pause(ctx, settleTime) == nil {
-		_ = waitHealthy(ctx, r.admin, awaitWithin) // the next fault is refused when it is not
+	undone, recovered := time.Now(), true
+	if s.fault.Away {
+		recovered = pause(ctx, settleTime) == nil && waitHealthy(ctx, r.admin, awaitWithin) == nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if recovered && s.fault.Away {
+		r.mu.recovery = max(r.mu.recovery, time.Since(undone))
+	}
+	r.mu.waiting = r.mu.waiting || !recovered // the next fault is refused when it is not healthy
 	for _, n := range nodes {
 		delete(r.mu.busy, n.ID)
 	}

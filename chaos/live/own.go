@@ -24,6 +24,8 @@ type own struct {
 	tenant proto.TenantID
 	prefix string // of the run's keys
 	stores []*store
+	// sample draws a key at which a split breaks no workload; nil: the run has no load yet.
+	sample func(*rand.Rand) string
 }
 
 // Name implements Driver.
@@ -105,7 +107,10 @@ func transferTo(r *vipkvpb.RangeInfo, rnd *rand.Rand) uint64 {
 }
 
 func (d *own) split(a Aim) (Injection, error) {
-	key := mvcc.PlainKey(d.tenant, fmt.Appendf(nil, "%s%04x", d.prefix, a.rand.IntN(1<<16)))
+	if d.sample == nil {
+		return Injection{}, errors.New("the run has no keys yet")
+	}
+	key := mvcc.PlainKey(d.tenant, []byte(d.sample(a.rand)))
 	var at []byte
 	return Injection{
 		Text:   "vipkv range split --hex " + hex.EncodeToString(key),

@@ -17,7 +17,8 @@ type Plan struct {
 	Suite string `yaml:"suite"`
 	// Seed of the faults and of what clients ask. 0: one is drawn, and shown.
 	Seed uint64 `yaml:"seed"`
-	// Duration of the faults. WarmUp goes before; healing, final reads and checks come after.
+	// Duration of the faults, at least as long as a script takes. WarmUp goes before; healing, final reads and checks come
+	// after.
 	Duration time.Duration `yaml:"duration"`
 	WarmUp   time.Duration `yaml:"warm-up"`
 	// Workloads of package workload that the clients carry out.
@@ -114,14 +115,15 @@ const (
 // suite fills in what a suite gives.
 func (p *Plan) suite() error {
 	swarm := Swarm{Every: 12 * time.Second, Hold: 4 * time.Second}
+	duration := time.Duration(0) // of a swarm; a script takes its own time
 	switch p.Suite {
 	case "", "smoke":
 		p.Suite = "smoke"
-		p.Duration = or(p.Duration, 100*time.Second)
+		duration = 100 * time.Second
 	case "failover":
 		p.Rate = or(p.Rate, 50)
 	case "soak":
-		p.Duration = or(p.Duration, time.Hour)
+		duration = time.Hour
 		swarm = Swarm{Every: 30 * time.Second, Hold: 8 * time.Second}
 	case "all":
 		if len(p.Workloads) == 0 {
@@ -137,6 +139,7 @@ func (p *Plan) suite() error {
 	}
 	if s := p.Faults.Swarm; s != nil {
 		s.Every, s.Hold = or(s.Every, swarm.Every), or(s.Hold, swarm.Hold)
+		p.Duration = or(p.Duration, or(duration, 100*time.Second))
 		if len(s.Targets) == 0 {
 			s.Targets = []string{"one", "leader", "placement"}
 		}

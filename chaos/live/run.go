@@ -91,6 +91,9 @@ type run struct {
 		busy    map[uint64]bool // nodes that are hit, or not yet back
 		failed  []string        // undos that failed
 		mended  time.Time       // when the last fault was undone
+
+		recovery time.Duration // the longest from an undo until the cluster was healthy
+		waiting  bool          // some undo was not followed by that yet
 	}
 }
 
@@ -283,8 +286,7 @@ func (r *run) carryOut(ctx context.Context) (*Report, error) {
 	if err != nil {
 		r.report.problem("%v", err)
 	} else {
-		r.say("all faults are undone, and the cluster is healthy after %v",
-			recovery.Round(100*time.Millisecond))
+		r.say("all faults are undone, and the cluster is healthy")
 	}
 	r.work.Stop()
 	r.probes.Stop()
@@ -293,14 +295,14 @@ func (r *run) carryOut(ctx context.Context) (*Report, error) {
 	return r.report, nil
 }
 
-// recovery is the time since the last fault was undone; 0: none was.
+// recovery is the longest time from an undo until the cluster was healthy, which it is now.
 func (r *run) recovery() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.mended.IsZero() {
-		return 0
+	if r.mu.waiting {
+		r.mu.recovery = max(r.mu.recovery, time.Since(r.mu.mended))
 	}
-	return time.Since(r.mu.mended)
+	return r.mu.recovery
 }
 
 func (r *run) finalReads(ctx context.Context) {

@@ -3,9 +3,12 @@ package live
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 
 	"github.com/vipkv/vipkv/chaos/workload"
 	"github.com/vipkv/vipkv/chaos/workload/load"
+	"github.com/vipkv/vipkv/kv/client"
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/txn/mvcc"
 )
@@ -59,7 +62,10 @@ func (r *run) startLoad(ctx context.Context) (err error) {
 		}
 		all = append(all, w)
 	}
-	stores := map[string]workload.Store{"": r.own.stores[0]}
+	stores, err := r.moreTenants(ctx, all)
+	if err != nil {
+		return err
+	}
 	r.work, err = load.Start(ctx, load.Config{
 		Stores: stores, Workloads: all, Rate: r.p.Rate, Seed: r.p.Seed})
 	if err != nil {
@@ -73,5 +79,51 @@ func (r *run) startLoad(ctx context.Context) (err error) {
 		return err
 	}
 	r.shift = r.work.Now() - r.probes.Now()
+	r.own.sample = r.sampleKey
 	return nil
+}
+
+// moreTenants makes the tenants that workloads name beside the run's own.
+func (r *run) moreTenants(ctx context.Context, all []workload.Workload) (
+	map[string]workload.Store, error,
+) {
+	stores := map[string]workload.Store{"": r.own.stores[0]}
+	for _, w := range all {
+		for _, name := range workload.Tenants(w) {
+			if stores[name] != nil {
+				continue
+			}
+			full := "chaos-" + r.id + "-" + name
+			_, credential, err := r.admin.CreateTenant(ctx, full)
+			if err != nil {
+				return nil, fmt.Errorf("make the tenant %s: %w", full, err)
+			}
+			s, err := openStore(ctx, func(ctx context.Context) (*client.Client, error) {
+				return r.c.dial(ctx, credential, callWithin)
+			})
+			if err != nil {
+				return nil, err
+			}
+			r.own.stores = append(r.own.stores, s)
+			stores[name] = s
+			r.say("and in the tenant %s, made for the workload %s", full, w.Name())
+		}
+	}
+	return stores, nil
+}
+
+// sampleKey draws one of the keys that single operations of the workloads have touched in the run's own tenant:
+// workloads of several keys at once want theirs in one range.
+func (r *run) sampleKey(rnd *rand.Rand) string {
+	var keys []string
+	for _, op := range r.work.Ops() {
+		single := slices.Contains([]string{"register", "set", "counter", "monotonic"}, op.Workload)
+		if single && op.Tenant == "" {
+			keys = append(keys, op.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return fmt.Sprintf("%s%04x", r.prefix, rnd.IntN(1<<16))
+	}
+	return keys[rnd.IntN(len(keys))]
 }

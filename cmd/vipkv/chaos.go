@@ -53,11 +53,34 @@ func newChaosGuard(a *app) *cobra.Command {
 		Use: "guard", Short: "Heal when the run at the other end of standard input dies",
 		Args: argsBetween(0, 0), Hidden: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return live.Guard(c.Context(), journal, a.in, a.err)
+			log := &lateFile{path: journal + ".log"}
+			return errors.Join(live.Guard(c.Context(), journal, a.in, log), log.close())
 		},
 	}
 	c.Flags().StringVar(&journal, "journal", defaultJournal, "the journal of the run")
 	return c
+}
+
+// lateFile is a file that is made when something is written to it. The guard's standard error would end with the run.
+type lateFile struct {
+	path string
+	f    *os.File
+}
+
+func (l *lateFile) Write(b []byte) (n int, err error) {
+	if l.f == nil {
+		if l.f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	return l.f.Write(b)
+}
+
+func (l *lateFile) close() error {
+	if l.f == nil {
+		return nil
+	}
+	return l.f.Close()
 }
 
 func newChaosFaults(a *app) *cobra.Command {

@@ -70,7 +70,7 @@ budgets:
   gap.max: 10s            # longest time without an acknowledged write, on the worst range
   # gap.kill.max: 3s      # the same, while or soon after a kill
   errors.max: 5%          # of the probes' writes
-  recovery.max: 60s       # from the last undo until the cluster says that it is healthy
+  recovery.max: 60s       # from an undo until the cluster says that it is healthy
 
 # When to stop early: so many of the probes' writes were not acknowledged over so long.
 stop-if: {errors: 90%, for: 30s}
