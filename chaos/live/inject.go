@@ -102,18 +102,23 @@ func (r *run) reserve(ctx context.Context, s *planned, rnd *rand.Rand) (
 		} else if nodes, reason = r.tryReserve(v, s, rnd); reason == "" {
 			return v, nodes, ""
 		}
-		// In a cluster that is healthy and whole, what may not come now never may.
-		hopeless := err == nil && v.unhealthy() == "" && !r.anyBusy()
-		if hopeless || time.Now().After(until) || pause(ctx, lookEvery) != nil {
+		if err == nil && r.hopeless(v, s) || time.Now().After(until) || pause(ctx, lookEvery) != nil {
 			return nil, nil, reason
 		}
 	}
 }
 
-func (r *run) anyBusy() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.mu.busy) > 0
+// hopeless tells whether a fault may never come, at whatever moment. What a leader says of its followers changes by the
+// second; that all nodes are a majority does not.
+func (r *run) hopeless(v *view, s *planned) bool {
+	if s.target.Kind != nemesis.All || !s.fault.Away || r.p.AllowQuorumLoss {
+		return false
+	}
+	away := map[uint64]bool{}
+	for _, n := range v.nodes {
+		away[n.ID] = true
+	}
+	return v.neverSafe(away)
 }
 
 func (r *run) tryReserve(v *view, s *planned, rnd *rand.Rand) ([]Node, string) {

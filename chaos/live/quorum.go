@@ -6,6 +6,24 @@ import (
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 )
 
+// neverSafe tells whether these nodes could not be away even if all others, and all their replicas, were well.
+func (v *view) neverSafe(away map[uint64]bool) bool {
+	well := &view{}
+	for _, n := range v.nodes {
+		n.live = true
+		well.nodes = append(well.nodes, n)
+	}
+	for _, r := range v.ranges {
+		fine := &vipkvpb.RangeInfo{Id: r.Id, LeaderStore: or(r.LeaderStore, 1)}
+		for _, p := range r.Replicas {
+			fine.Replicas = append(fine.Replicas,
+				&vipkvpb.ReplicaInfo{StoreId: p.StoreId, Role: p.Role, Live: true})
+		}
+		well.ranges = append(well.ranges, fine)
+	}
+	return well.losesQuorum(away) != ""
+}
+
 // losesQuorum says which range would have no quorum if these nodes were away, besides those that are not live; empty:
 // none. A range of whose state the view knows too little counts as lost.
 func (v *view) losesQuorum(away map[uint64]bool) string {

@@ -73,6 +73,12 @@ func TestBlastRadius(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+	// What will pass is told from what will not.
+	silent := cluster(3, held("1", "2-", "3-"))
+	if silent.losesQuorum(map[uint64]bool{1: true}) == "" || silent.neverSafe(map[uint64]bool{1: true}) ||
+		!silent.neverSafe(map[uint64]bool{1: true, 2: true}) {
+		t.Error("a leader that has not heard of its followers lately is no lost quorum for ever")
+	}
 	v := cluster(3, held("1", "2", "3"))
 	v.nodes[1].live = false
 	if v.losesQuorum(map[uint64]bool{3: true}) == "" {

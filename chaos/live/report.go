@@ -48,7 +48,7 @@ type Report struct {
 	Ended    time.Time       `json:"ended"`
 	Load     load.Counts     `json:"load"`
 	Probes   load.Counts     `json:"probes"`
-	Recovery time.Duration   `json:"recovery_ns"` // the longest from an undo until the cluster was healthy
+	Recovery time.Duration   `json:"recovery_ns"` // the longest, from an undo to healthy
 	Verdicts []check.Verdict `json:"verdicts"`
 	Budgets  []Budget        `json:"budgets,omitempty"`
 	Faults   []history.Fault `json:"faults"`

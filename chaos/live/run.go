@@ -22,9 +22,10 @@ import (
 var ErrNotUnderstood = errors.New("this plan breaks things in the cluster")
 
 // UnhealthyError is the refusal to break what is broken.
-type UnhealthyError struct{ Reason string }
+type UnhealthyError struct{ Err error }
 
-func (e *UnhealthyError) Error() string { return "the cluster is not healthy: " + e.Reason }
+func (e *UnhealthyError) Error() string { return e.Err.Error() }
+func (e *UnhealthyError) Unwrap() error { return e.Err }
 
 // PlanError says that a plan can not be carried out.
 type PlanError struct{ Err error }
@@ -51,6 +52,7 @@ type Options struct {
 
 const (
 	callWithin   = 10 * time.Second // one call of the administrator, with its retries
+	patience     = 10 * time.Second // with a cluster that is not healthy at the start
 	startWithin  = 30 * time.Second // for the tenant, the splits and the first operations
 	healWithin   = 2 * time.Minute  // for the cluster to be healthy after the last fault
 	finalWithin  = time.Minute
@@ -136,8 +138,10 @@ func Run(ctx context.Context, c Cluster, p Plan, o Options) (*Report, error) {
 	if !o.Understood && r.breaks() {
 		return nil, ErrNotUnderstood
 	}
-	if reason := v.unhealthy(); reason != "" {
-		return nil, &UnhealthyError{reason}
+	if v.unhealthy() != "" { // an election, perhaps
+		if err := waitHealthy(ctx, r.admin, patience); err != nil {
+			return nil, &UnhealthyError{err}
+		}
 	}
 	return r.guarded(ctx, v)
 }
