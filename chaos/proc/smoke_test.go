@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/vipkv/vipkv/chaos/check"
+	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/judge"
 	"github.com/vipkv/vipkv/chaos/proc"
 	"github.com/vipkv/vipkv/chaos/workload"
 	"github.com/vipkv/vipkv/chaos/workload/load"
@@ -89,6 +91,23 @@ func TestSmoke(t *testing.T) {
 	for _, v := range run.Check() {
 		if t.Logf("%s, %s: %s, %d operations", v.Workload, v.Checker, v.Outcome, v.Ops); v.Outcome != check.Pass {
 			t.Errorf("%s: %v", v.Workload, v.Err())
+		}
+	}
+	audit(t, stores, ops)
+}
+
+// audit compares the history with all that the cluster holds, every version of every key, and judges it again with no
+// outcome unknown.
+func audit(t *testing.T, stores map[string]workload.Store, ops []history.Op) {
+	t.Helper()
+	dump, err := judge.ReadDump(within(t, time.Minute), stores, ops, judge.DumpOptions{Prefix: "smoke/"})
+	must(t, err)
+	for _, v := range judge.All(ops, nil, judge.Options{Dump: dump}) {
+		if v.Checker == "audit" {
+			t.Logf("audit: %s, %d writes; %d keys and %d streams", v.Outcome, v.Ops, len(dump.Keys), len(dump.Streams))
+		}
+		if v.Outcome != check.Pass {
+			t.Errorf("with the final state, %s: %v", v.Workload, v.Err())
 		}
 	}
 }
