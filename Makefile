@@ -62,6 +62,9 @@ chaos: ## the same for 20 minutes
 failover: ## how long writes wait when a machine fails, on a quiet machine, as root (TRIALS=9, WRITE=1: into docs)
 	$(FAILOVER) -trials=$(TRIALS) $(if $(WRITE),-doc=$(CURDIR)/docs/recovery.md -json=$(CURDIR)/docs/recovery.json)
 
+chaos-live: ## vipkv chaos run against a cluster of real processes: each driver, kills of the runner, healing (70 s)
+	go test ./chaos/live -count=1 -timeout=10m
+
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
@@ -105,5 +108,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short failover chaos-smoke accept bench fuzz-short lint \
+.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short failover chaos-live chaos-smoke accept bench fuzz-short lint \
 	proto proto-check govulncheck clean

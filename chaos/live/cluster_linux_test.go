@@ -184,6 +184,8 @@ func TestAgainstACluster(t *testing.T) {
 	t.Run("commands", func(t *testing.T) { testCommands(t, d) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, d) })
 	t.Run("processes", func(t *testing.T) { testProcesses(t, d) })
+	t.Run("stopped", func(t *testing.T) { testStopped(t, d) })
+	t.Run("interrupted", func(t *testing.T) { testInterrupted(t, d) })
 	t.Run("killed", func(t *testing.T) { testKilled(t, d, "--no-guard") })
 	t.Run("guarded", func(t *testing.T) { testKilled(t, d) })
 	itemsAfter, recordsAfter := other.everything(t)
@@ -230,6 +232,12 @@ func testCommands(t *testing.T, d *demo) {
 const gentle = "suite: smoke\ndriver: {processes: {}}\nduration: 5s\n"
 
 func testRefusals(t *testing.T, d *demo) {
+	_, made := d.run(t, "tenant", "credential", "demo")
+	full := fmt.Sprintf("tenant: {name: demo, credential: %s}\n", strings.TrimSpace(made))
+	put := d.command("kv", "put", "k", "v", "--credential", strings.TrimSpace(made))
+	if out, err := put.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	plan := d.write(t, "refused.yaml", gentle+"faults: {script: [{fault: kill, target: all}]}\n")
 	for _, c := range []struct {
 		args []string
@@ -240,8 +248,9 @@ func testRefusals(t *testing.T, d *demo) {
 		{[]string{"--dry-run"}, 0, "would lose a quorum"},
 		{[]string{"--i-understand", "--plan", d.write(t, "bad.yaml", "colour: red\n")}, 2, "colour not found"},
 		{[]string{"--i-understand", "--credential", "wrong"}, 5, "credential"},
-		{[]string{"--i-understand", "--plan", d.write(t, "full.yaml",
+		{[]string{"--i-understand", "--plan", d.write(t, "wrong.yaml",
 			gentle+"tenant: {name: demo, credential: x}\n")}, 5, "credential"},
+		{[]string{"--i-understand", "--plan", d.write(t, "full.yaml", gentle+full)}, 2, "demo is not empty"},
 	} {
 		args := append([]string{"chaos", "run", "--plan", plan}, c.args...)
 		if code, out := d.run(t, args...); code != c.code || !strings.Contains(out, c.says) {
@@ -281,6 +290,59 @@ budgets: {ops.min: "100", gap.kill.max: 30s}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "history.ndjson")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A plan that takes all quorums away, because it may, ends as soon as too little is acknowledged, and heals.
+func testStopped(t *testing.T, d *demo) {
+	d.healthy(t)
+	plan := d.write(t, "stop.yaml", gentle+`warm-up: 3s
+workloads: [set]
+faults: {script: [{at: 0s, fault: pause, target: all, hold: 5m}]}
+stop-if: {errors: 80%, for: 3s}
+allow-quorum-loss: true
+`)
+	begin := time.Now()
+	code, out := d.run(t, "chaos", "run", "--plan", plan, "--i-understand")
+	if code != 1 || !strings.Contains(out, "ABORTED") || !strings.Contains(out, "stop-if: ") {
+		t.Errorf("exit %d after %v: %s", code, time.Since(begin), out)
+	}
+	d.healthy(t)
+}
+
+// Ctrl-C ends a run early, and the faults with it.
+func testInterrupted(t *testing.T, d *demo) {
+	plan := d.write(t, "interrupt.yaml", gentle+
+		"warm-up: 100ms\nfaults: {script: [{at: 0s, fault: pause, target: 'node:3', hold: 5m}]}\n")
+	d.healthy(t)
+	p, err := listener(d.ready.Endpoints[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner := d.command("chaos", "run", "--plan", plan, "--i-understand")
+	var out bytes.Buffer
+	runner.Stdout, runner.Stderr = &out, &out
+	if err := runner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the node is paused", func() bool {
+		state, err := p.state()
+		return err == nil && state == 'T'
+	})
+	if err := runner.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := runner.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		!strings.Contains(out.String(), "it was interrupted") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if state, err := p.state(); err != nil || state == 'T' {
+		t.Errorf("the node is in state %c, %v", state, err)
+	}
+	open, err := ReadJournal(filepath.Join(d.dir, "vipkv-chaos.journal"))
+	if err != nil || len(open) != 0 {
+		t.Errorf("%v %v", open, err)
 	}
 }
 

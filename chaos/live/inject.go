@@ -58,8 +58,8 @@ func (r *run) inject(ctx context.Context, s *planned) {
 	}
 	_ = pause(ctx, time.Until(until)) // when ctx ends it is undone early
 	for _, i := range active {
-		if !i.bit {
-			i.bite(context.WithoutCancel(ctx), 0)
+		if bit, why := i.Bit(context.WithoutCancel(ctx)); bit || !i.bit {
+			i.bit, i.why = bit, why // the effect at the end says more than that at the beginning
 		}
 		f.Bit = f.Bit && i.bit
 		f.Evidence = join(f.Evidence, i.why)

@@ -88,7 +88,8 @@ func newChaosFaults(a *app) *cobra.Command {
 		Use: "faults", Short: "List the faults and who can inject them", Args: argsBetween(0, 0),
 		Long: "Lists the faults. DRIVER is who can inject them in vipkv chaos run without\n" +
 			"further ado; every fault can be injected by the exec and ssh drivers, when the plan\n" +
-			"has commands for it.",
+			"has commands for it. Faults of nodes are aimed at one, a minority, leader, leader:KEY,\n" +
+			"placement, all or node:ID.",
 		RunE: func(*cobra.Command, []string) error {
 			rows := [][]string{{"FAULT", "DRIVER", "AIMED AT", "QUORUM", "WHAT HAPPENS"}}
 			var out []object
@@ -102,7 +103,7 @@ func newChaosFaults(a *app) *cobra.Command {
 				}
 				driver := live.Builtin(f.Name)
 				rows = append(rows, []string{
-					f.Name, or(driver, "exec, ssh"), strings.Join(targets, " "), quorum, f.Text})
+					f.Name, or(driver, "exec, ssh"), aimedAt(targets), quorum, f.Text})
 				out = append(out, object{
 					"fault": f.Name, "driver": driver, "needs": f.Needs, "targets": targets,
 					"can_lose_quorum": f.Away, "loses_data": f.Loses, "text": f.Text})
@@ -113,6 +114,14 @@ func newChaosFaults(a *app) *cobra.Command {
 			return a.table(rows)
 		},
 	}
+}
+
+// aimedAt is short for the targets that most faults have.
+func aimedAt(targets []string) string {
+	if len(targets) > 2 {
+		return "nodes"
+	}
+	return strings.Join(targets, ", ")
 }
 
 func or(s, otherwise string) string {
