@@ -2,6 +2,7 @@
 DATA ?= ./.vipkv
 NODES ?= 3
 SEEDS ?= 200
+HOURS ?= 1
 TEST_TIMEOUT ?= 15m
 MESSAGES ?=
 ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -rounds=10 -trials=9 -data=$(MESSAGES)
@@ -73,6 +74,9 @@ bubble: ## real nodes in virtual time under the race detector: power losses, cut
 
 bubble-day: ## a day of an idle cluster, in virtual time
 	VIPKV_BUBBLE_IDLE=24h go test ./chaos/bubble -run TestIdle -count=1 -v -timeout=30m
+
+soak: ## real processes under load and faults for HOURS=1 (0.034: two minutes), whose memory must not grow
+	go test ./chaos/soak -count=1 -v -timeout=0 -hours=$(HOURS)
 
 accept: ## the long acceptance run: real processes, real messages, kills (MESSAGES=FILE to import)
 	$(ACCEPT)

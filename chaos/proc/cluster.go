@@ -131,6 +131,9 @@ func (c *Cluster) Len() int { return len(c.nodes) }
 // Endpoint is a node's address for clients.
 func (c *Cluster) Endpoint(n int) string { return c.nodes[n-1].client }
 
+// HTTP is a node's address for metrics and health.
+func (c *Cluster) HTTP(n int) string { return c.nodes[n-1].http }
+
 // Peer is a node's address for nodes.
 func (c *Cluster) Peer(n int) string { return c.nodes[n-1].peer }
 
