@@ -53,7 +53,7 @@ type run struct {
 // judged by itself; what the processes hold must not grow once they are warm.
 func TestSoak(t *testing.T) {
 	if *hours <= 0 {
-		t.Skip("takes hours: make soak HOURS=n")
+		t.Skip("needs -hours=n, which make soak HOURS=n gives")
 	}
 	total := time.Duration(*hours * float64(time.Hour))
 	s := start(t)

@@ -92,9 +92,9 @@ func (s *Series) Judge(bounds []Bound) (grew []string) {
 	for _, b := range bounds {
 		growth, median := s.Growth(b.Of)
 		if most := b.Relative*median + b.Slack; growth > most {
-			grew = append(grew, fmt.Sprintf("node %d, process %d: %s grew by %.0f in %v after the first third, "+
-				"at most %.0f are owed; the median is %.0f", s.Node, s.PID, b.Name, growth,
-				(s.Span()*2/3).Round(time.Second), most, median))
+			grew = append(grew, fmt.Sprintf(
+				"node %d, process %d: %s grew by %.0f in the last %v, allowed is %.0f, the median %.0f",
+				s.Node, s.PID, b.Name, growth, (s.Span()*2/3).Round(time.Second), most, median))
 		}
 	}
 	return grew

@@ -54,7 +54,7 @@ func TestGrowth(t *testing.T) {
 
 func TestTakeNeedsMetrics(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("what is measured is in /proc, which only Linux has")
+		t.Skip("needs Linux: what is measured is in /proc")
 	}
 	s, err := soak.Take(t.Context(), os.Getpid(), "127.0.0.1:1")
 	if err == nil {
