@@ -27,7 +27,8 @@ type Calls struct {
 	reads     waiters[replica.ReadOutcome]
 	visits    waiters[struct{}]
 
-	statuses sync.Map // proto.RangeID -> *replica.Status
+	statuses sync.Map      // proto.RangeID -> *replica.Status
+	large    chan struct{} // capacity 1: a range is too large
 }
 
 // CallsConfig of Calls.
@@ -42,6 +43,9 @@ type CallsConfig struct {
 	// AllocateRange and AdjustSplitKey are as in Config.
 	AllocateRange  func(context.Context) (proto.RangeID, error)
 	AdjustSplitKey func([]byte) []byte
+	// SplitBytes and SplitInterval are as in Config.
+	SplitBytes    uint64
+	SplitInterval time.Duration
 	// TransferTimeout is how long leadership may take to go over.
 	TransferTimeout time.Duration
 	Wait            wait.Scheduler
@@ -58,7 +62,7 @@ func NewCalls(cfg CallsConfig) *Calls {
 			*f = func() {}
 		}
 	}
-	return &Calls{cfg: cfg}
+	return &Calls{cfg: cfg, large: make(chan struct{}, 1)}
 }
 
 // Publish takes in a replica's status. It comes before the answers of the same effects.
@@ -68,6 +72,12 @@ func (s *Calls) Publish(st *replica.Status) {
 		return
 	}
 	s.statuses.Store(st.Range, st)
+	if s.cfg.SplitBytes > 0 && st.Leads && st.Bytes > s.cfg.SplitBytes {
+		select {
+		case s.large <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Status is the replica of a range on this store, as of what the engine holds.

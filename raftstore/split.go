@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/keys"
@@ -19,32 +18,24 @@ import (
 // ErrNoSplitKey means that a range can not be split: it holds one key, or one stream's tail.
 var ErrNoSplitKey = errors.New("the range has no key at which it may be split")
 
-// runSplits splits the ranges that this store leads and that are too large, one after the other. Sizes are the
+// RunSplits splits the ranges that this store leads and that are too large, one after the other. Sizes are the
 // replicated counters, so a new leader goes on where the old one stopped. A look that split nothing is followed by the
-// next tick's: every write to a range that can not be split would bring another one.
-func (s *Store) runSplits(ctx context.Context) {
-	t := time.NewTicker(s.cfg.SplitInterval)
-	defer t.Stop()
+// next interval's: every write to a range that can not be split would bring another one. It returns when ctx ends.
+func (s *Calls) RunSplits(ctx context.Context) {
 	refused := map[proto.RangeID]uint64{} // bytes at which it could not be split
-	wake := s.splits
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-wake:
-		}
-		if s.cfg.SplitBytes == 0 {
-			continue
-		}
-		if wake = nil; s.splitLarge(ctx, refused) {
-			wake = s.splits
+	wake := s.large
+	for s.cfg.SplitBytes > 0 && ctx.Err() == nil {
+		look, cancel := s.cfg.Wait.WithTimeout(ctx, s.cfg.SplitInterval)
+		_ = s.cfg.Wait.Await(look, wake) // or it is time to look anyway
+		cancel()
+		if wake = nil; ctx.Err() == nil && s.splitLarge(ctx, refused) {
+			wake = s.large
 		}
 	}
 }
 
 // splitLarge splits what is too large and tells whether all of that, and anything, was split.
-func (s *Store) splitLarge(ctx context.Context, refused map[proto.RangeID]uint64) bool {
+func (s *Calls) splitLarge(ctx context.Context, refused map[proto.RangeID]uint64) bool {
 	ids := s.tooLarge(refused)
 	all := len(ids) > 0
 	for _, id := range ids {
@@ -64,7 +55,7 @@ func (s *Store) splitLarge(ctx context.Context, refused map[proto.RangeID]uint64
 	return all
 }
 
-func (s *Store) tooLarge(refused map[proto.RangeID]uint64) (ids []proto.RangeID) {
+func (s *Calls) tooLarge(refused map[proto.RangeID]uint64) (ids []proto.RangeID) {
 	s.Statuses(func(st *replica.Status) bool {
 		if st.Leads && st.AppliedTerm == st.Term && st.Bytes > s.cfg.SplitBytes && st.Range != proto.SystemRange &&
 			st.Bytes > refused[st.Range]+refused[st.Range]/4 {

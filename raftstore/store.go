@@ -29,7 +29,6 @@ type Store struct {
 
 	incoming *incoming
 	sends    chan sendJob // capacity: what raft can ask for at once; full: the snapshot fails and raft asks again
-	splits   chan struct{}
 
 	stopped  chan struct{}
 	stopOnce sync.Once
@@ -44,12 +43,13 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logs: newQueue[logJob](), applies: newQueue[applyJob](),
 		spans: &lockedSpans{table: replica.NewSpanTable()}, metrics: newMetrics(cfg.Registerer),
-		sends: make(chan sendJob, 64), splits: make(chan struct{}, 1), stopped: make(chan struct{}),
+		sends: make(chan sendJob, 64), stopped: make(chan struct{}),
 	}
 	s.Calls = NewCalls(CallsConfig{
 		Store: cfg.Store, Workers: cfg.Workers, NewView: cfg.Engine.NewView,
 		Offer:         func(id proto.RangeID, f func(*replica.Core)) bool { return s.workerOf(id).box.offer(f) },
 		AllocateRange: cfg.AllocateRange, AdjustSplitKey: cfg.AdjustSplitKey, Logger: cfg.Logger,
+		SplitBytes: cfg.SplitBytes, SplitInterval: cfg.SplitInterval,
 		TransferTimeout: 2 * time.Duration(cfg.Core.ElectionTicks) * cfg.TickInterval,
 		QueueFull:       s.metrics.queueFull.Inc, Split: s.metrics.splits.Inc,
 	})
@@ -90,7 +90,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { s.runLog(ctx); return nil })
 	g.Go(func() error { s.runApply(ctx); return nil })
 	g.Go(func() error { s.runTicks(ctx); return nil })
-	g.Go(func() error { s.runSplits(ctx); return nil })
+	g.Go(func() error { s.RunSplits(ctx); return nil })
 	for range s.cfg.SendSlots {
 		g.Go(func() error { s.runSends(ctx); return nil })
 	}
@@ -166,16 +166,6 @@ func (s *Store) Step(messages []*internalpb.RaftMessage) {
 	for _, m := range messages {
 		if !s.workerOf(proto.RangeID(m.RangeId)).box.offer(func(c *replica.Core) { c.Message(m) }) {
 			s.metrics.messagesDropped.Inc()
-		}
-	}
-}
-
-func (s *Store) publish(st *replica.Status) {
-	s.Publish(st)
-	if s.cfg.SplitBytes > 0 && st.Leads && st.Bytes > s.cfg.SplitBytes {
-		select {
-		case s.splits <- struct{}{}:
-		default:
 		}
 	}
 }

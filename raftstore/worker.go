@@ -120,7 +120,7 @@ func (w *worker) dispatch(e *replica.Effects) {
 		s.cfg.Transport.Send(m)
 	}
 	for i := range e.Statuses {
-		s.publish(&e.Statuses[i])
+		s.Publish(&e.Statuses[i])
 	}
 	for _, h := range e.Handoffs {
 		s.workerOf(h.To).box.put(func(c *replica.Core) { c.Handoff(h) })

@@ -84,6 +84,10 @@ func (h *hand) step(
 
 // split cuts a range between two keys that it has.
 func (h *hand) split(l leaderStatus) bool {
+	if l.Range == proto.SystemRange { // which is never split
+		all := h.c.leaders()
+		l = all[h.r.IntN(len(all))]
+	}
 	if l.Range == proto.SystemRange || len(h.latest) >= 1+h.c.o.RangesMax || !l.store.front.joined {
 		return false
 	}

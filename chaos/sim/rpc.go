@@ -134,7 +134,7 @@ func (n *conn) send(ctx context.Context, method string, data []byte, r *reply) {
 	md, _ := metadata.FromOutgoingContext(ctx)
 	at, limited := deadline(ctx)
 	came := false
-	n.c.net.send(n.from, int(n.to.id), method, data, func(data []byte) {
+	n.carry(n.from, int(n.to.id), method, data, func(data []byte) {
 		if came {
 			return
 		}
@@ -176,12 +176,22 @@ func (n *conn) back(r *reply, answer, failure []byte) {
 	if failure != nil {
 		data = failure
 	}
-	n.c.net.send(int(n.to.id), n.from, "answer", data, func([]byte) {
+	n.carry(int(n.to.id), n.from, "answer", data, func([]byte) {
 		n.p.later(0, "answered", func() {
 			r.arrive(answer, failure)
 			n.p.poll()
 		})
 	})
+}
+
+// carry gives a call or an answer to the network. Until all stores belong to the cluster none is lost: a store whose
+// answer to its join is lost joins again under another id, and ids are places here.
+func (n *conn) carry(from, to int, kind string, data []byte, deliver func([]byte)) {
+	if int(n.c.joined) == len(n.c.stores) {
+		n.c.net.send(from, to, kind, data, deliver)
+		return
+	}
+	n.c.k.after(between(n.p.r, n.c.o.LatencyLo, n.c.o.LatencyHi), to, kind, func() { deliver(data) })
 }
 
 // addressBase and a store's id are its port.

@@ -18,6 +18,7 @@ type UpperOptions struct {
 	WindowMs    int64 // of the oracle
 	FlushMax    int   // of the driver
 	IDBlock     uint64
+	SplitBytes  uint64
 	InClear     bool // no tenant's values are sealed: a run must see it
 }
 
@@ -33,6 +34,7 @@ func drawUpper(seed uint64) UpperOptions {
 		WindowMs:    []int64{200, 1000, tso.DefaultWindowMs}[r.IntN(3)],
 		FlushMax:    []int{1, 256}[r.IntN(2)],
 		IDBlock:     []uint64{1, 1000}[r.IntN(2)],
+		SplitBytes:  []uint64{0, 40 << 10, 100 << 10}[r.IntN(3)],
 	}
 }
 
