@@ -90,8 +90,8 @@ func (f *front) memberConfig() node.MemberConfig {
 }
 
 // nowMs is the machine's clock. A stream's window, in which it knows its clients' records again, is ten minutes of the
-// oracle's time: when the oracle moves to a machine whose clock is further ahead than that, who sends again is not known.
-// So clocks are off by less in runs that count on it, and by as much as it likes in others.
+// oracle's time: when the oracle moves to a machine whose clock is further ahead than that, who sends again is not
+// known. So clocks are off by less in runs that count on it, and by as much as they like in others.
 func (f *front) nowMs() int64 {
 	truth := epochMS + f.s.c.k.now/ms
 	for _, w := range f.s.c.o.Upper.Workloads {
