@@ -9,15 +9,8 @@ import (
 	"time"
 
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/report"
 )
-
-// Budget is one assertion of a plan with what was measured.
-type Budget struct {
-	Name  string `json:"name"`
-	Limit string `json:"limit"`
-	Value string `json:"value"`
-	OK    bool   `json:"ok"`
-}
 
 // budget is one assertion: a limit in nanoseconds, in percent, or a count.
 type budget struct {
@@ -95,9 +88,9 @@ type measured struct {
 }
 
 // judge measures and compares. A budget about which nothing was measured is not kept.
-func (m *measured) judge(all []budget) (out []Budget) {
+func (m *measured) judge(all []budget) (out []report.Budget) {
 	for _, b := range all {
-		r := Budget{Name: b.name, Limit: b.text}
+		r := report.Budget{Name: b.name, Limit: b.text}
 		switch {
 		case b.name == "gap.max":
 			gap := m.longest(func(history.Fault) bool { return true }, true)

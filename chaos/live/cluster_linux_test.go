@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vipkv/vipkv/chaos/proc"
+	"github.com/vipkv/vipkv/chaos/report"
 	"github.com/vipkv/vipkv/kv/client"
 )
 
@@ -203,7 +204,7 @@ func testCommands(t *testing.T, d *demo) {
 		vars[uint64(i+1)] = map[string]string{"pid": fmt.Sprint(pid)}
 	}
 	var progress bytes.Buffer
-	report, err := Run(t.Context(), d.cluster(), Plan{
+	seen, err := Run(t.Context(), d.cluster(), Plan{
 		Seed: 1, WarmUp: time.Second, Workloads: []string{"register", "canary"}, Ranges: -1, Nodes: vars,
 		Driver: DriverPlan{
 			Exec: &ExecPlan{map[string]Template{"restart": {
@@ -220,8 +221,9 @@ func testCommands(t *testing.T, d *demo) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	if report.Outcome != Pass || len(report.Faults) != 2 || !report.Faults[0].Bit || !report.Faults[1].Bit {
-		t.Errorf("%s\n%s", progress.String(), report.Text())
+	if o, _ := seen.Conclude(); o != report.Pass || len(seen.Faults) != 2 ||
+		!seen.Faults[0].Bit || !seen.Faults[1].Bit {
+		t.Errorf("%s\n%s", progress.String(), Text(seen))
 	}
 	b, err := os.ReadFile(calls)
 	if got := string(b); err != nil || got != strings.Repeat("-oBatchMode=yes user@127.0.0.1\n", 2) {
@@ -276,20 +278,26 @@ budgets: {ops.min: "100", gap.kill.max: 30s}
 `)
 	dir := filepath.Join(d.dir, "report")
 	code, out := d.run(t, "chaos", "run", "--plan", plan, "--i-understand", "--report", dir, "--json")
-	var report Report
+	var seen struct {
+		report.Run
+		Outcome report.Outcome `json:"outcome"`
+	}
 	b, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err == nil {
-		err = json.Unmarshal(b, &report)
+		err = json.Unmarshal(b, &seen)
 	}
-	if code != 0 || err != nil || report.Outcome != Pass {
+	if code != 0 || err != nil || seen.Outcome != report.Pass {
 		t.Fatalf("exit %d, %v:\n%s", code, err, out)
 	}
-	if len(report.Faults) != 6 || len(report.Skipped) != 1 ||
-		!strings.Contains(report.Skipped[0].Reason, "quorum") {
-		t.Errorf("%+v, skipped %+v", report.Faults, report.Skipped)
+	if len(seen.Faults) != 6 || len(seen.Skipped) != 1 ||
+		!strings.Contains(seen.Skipped[0].Reason, "quorum") {
+		t.Errorf("%+v, skipped %+v", seen.Faults, seen.Skipped)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "history.ndjson")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "index.html")); err != nil {
 		t.Error(err)
+	}
+	if code, out := d.run(t, "chaos", "check", filepath.Join(dir, "history.ndjson")); code != 0 {
+		t.Errorf("checked again: exit %d: %s", code, out)
 	}
 }
 

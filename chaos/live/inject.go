@@ -10,6 +10,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/history"
 	"github.com/vipkv/vipkv/chaos/nemesis"
+	"github.com/vipkv/vipkv/chaos/report"
 )
 
 // injected is a fault on one node, or on a range, between its injection and its end.
@@ -170,6 +171,9 @@ func (r *run) release(ctx context.Context, s *planned, nodes []Node) {
 	if s.fault.Away {
 		recovered = pause(ctx, settleTime) == nil && waitHealthy(ctx, r.admin, awaitWithin) == nil
 	}
+	if recovered && s.fault.Away {
+		r.event("healthy again after %s", s.fault.Name)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if recovered && s.fault.Away {
@@ -260,7 +264,7 @@ func (r *run) skip(s *planned, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.skipped = append(r.mu.skipped,
-		Skipped{Fault: s.fault.Name, Target: s.target.String(), Reason: reason})
+		report.Skipped{Fault: s.fault.Name, Target: s.target.String(), Reason: reason})
 }
 
 // watch ends the run when too many of the probes' writes were not acknowledged.

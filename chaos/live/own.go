@@ -112,6 +112,7 @@ func (d *own) split(a Aim) (Injection, error) {
 	}
 	key := mvcc.PlainKey(d.tenant, []byte(d.sample(a.rand)))
 	var at []byte
+	prefix := mvcc.PlainKey(d.tenant, nil)
 	return Injection{
 		Text:   "vipkv range split --hex " + hex.EncodeToString(key),
 		Target: "a range of the run",
@@ -121,7 +122,7 @@ func (d *own) split(a Aim) (Injection, error) {
 			return err
 		},
 		Bit: func(context.Context) (bool, string) {
-			return at != nil, fmt.Sprintf("a range begins at %x", at)
+			return at != nil, fmt.Sprintf("a range begins at %q", at[min(len(at), len(prefix)):])
 		},
 	}, nil
 }

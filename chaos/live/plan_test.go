@@ -8,6 +8,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/history"
 	"github.com/vipkv/vipkv/chaos/nemesis"
+	"github.com/vipkv/vipkv/chaos/report"
 )
 
 func TestPlanRefuses(t *testing.T) {
@@ -128,7 +129,7 @@ func TestBudgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]Budget{
+	want := map[string]report.Budget{
 		"gap.max":       {Value: "16.8s", OK: true},
 		"gap.kill.max":  {Value: "16.8s, of 1", OK: false},
 		"gap.pause.max": {Value: "0s, of 0", OK: false}, // nothing was measured: no pass

@@ -2,131 +2,100 @@ package live
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/report"
 	"github.com/vipkv/vipkv/chaos/workload/load"
 )
-
-// Outcome is what a run concludes.
-type Outcome string
-
-// The outcomes. Only Pass is green.
-const (
-	Pass    Outcome = "pass"
-	Fail    Outcome = "fail"    // a promise or a budget is broken
-	Void    Outcome = "void"    // too little happened for a verdict
-	Aborted Outcome = "aborted" // it was ended early
-)
-
-// Skipped is a fault that did not come.
-type Skipped struct {
-	Fault  string `json:"fault"`
-	Target string `json:"target"`
-	Reason string `json:"reason"`
-}
-
-// Report is what a run saw.
-type Report struct {
-	Run      string          `json:"run"`
-	Outcome  Outcome         `json:"outcome"`
-	Reasons  []string        `json:"reasons,omitempty"` // in words, when it is not a pass
-	Cluster  string          `json:"cluster"`
-	Version  string          `json:"version"`
-	Nodes    int             `json:"nodes"`
-	Tenant   string          `json:"tenant"`
-	Suite    string          `json:"suite"`
-	Seed     uint64          `json:"seed"`
-	Began    time.Time       `json:"began"`
-	Ended    time.Time       `json:"ended"`
-	Load     load.Counts     `json:"load"`
-	Probes   load.Counts     `json:"probes"`
-	Recovery time.Duration   `json:"recovery_ns"` // the longest, from an undo to healthy
-	Verdicts []check.Verdict `json:"verdicts"`
-	Budgets  []Budget        `json:"budgets,omitempty"`
-	Faults   []history.Fault `json:"faults"`
-	Skipped  []Skipped       `json:"skipped,omitempty"`
-
-	problems []string
-	ops      []history.Op
-}
-
-func (r *Report) problem(format string, args ...any) {
-	r.problems = append(r.problems, fmt.Sprintf(format, args...))
-}
 
 // opsMin is how many acknowledged operations a verdict needs.
 const opsMin = 100
 
+// facts are what is known beforehand.
+func (r *run) facts(v *view) []report.Fact {
+	return []report.Fact{
+		{Name: "run", Value: r.id}, {Name: "suite", Value: r.p.Suite},
+		{Name: "seed", Value: fmt.Sprint(r.p.Seed)},
+		{Name: "cluster",
+			Value: fmt.Sprintf("%s, version %s, %d nodes", v.cluster, v.version, len(v.nodes))},
+		{Name: "workloads", Value: strings.Join(r.p.Workloads, ", ")},
+		{Name: "rate", Value: fmt.Sprintf("%v operations a second; %d probes a second of each of %d keys",
+			r.p.Rate, probeRate, r.probeKeys())},
+		{Name: "harness",
+			Value: fmt.Sprintf("%s/%s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())},
+	}
+}
+
+func (r *run) fact(name, value string) {
+	r.report.Facts = append(r.report.Facts, report.Fact{Name: name, Value: value})
+}
+
 // conclude judges what was seen. cause is why the run ended early; nil: it did not.
 func (r *run) conclude(recovery time.Duration, cause error) {
 	rep := r.report
-	rep.Ended, rep.Recovery = time.Now().UTC(), recovery
-	probes := r.probes.Ops()
+	rep.Ended = time.Now().UTC()
+	probes, work := r.probes.Ops(), r.work.Ops()
 	for i := range probes {
 		probes[i].Invoke, probes[i].Return = probes[i].Invoke+r.shift, probes[i].Return+r.shift
 	}
-	rep.ops = append(r.work.Ops(), probes...)
-	rep.Load, rep.Probes = load.Count(r.work.Ops(), 0, 0), load.Count(probes, 0, 0)
 	rep.Verdicts = append(r.work.Check(), r.probes.Check()...)
 	r.mu.Lock()
-	rep.Faults, rep.Skipped = r.mu.faults, r.mu.skipped
-	rep.problems = append(rep.problems, r.mu.failed...)
+	rep.Faults, rep.Skipped, rep.Events = r.mu.faults, r.mu.skipped, r.mu.events
+	rep.Problems = append(rep.Problems, r.mu.failed...)
 	r.mu.Unlock()
-	var writes []history.Op
+	rep.Group = groupOf
+	counts := load.Count(work, 0, 0)
+	r.fact("workloads saw", counts.String())
+	r.fact("probes saw", load.Count(probes, 0, 0).String())
+	r.fact("recovery", fmt.Sprintf("%v at most, from an undo until the cluster was healthy",
+		recovery.Round(100*time.Millisecond)))
+	rep.Ops = append(work, probes...)
+	m := &measured{faults: rep.Faults, recovery: recovery, acked: counts.OK}
 	for i := range probes {
 		if probes[i].Kind == history.Write {
-			writes = append(writes, probes[i])
+			m.probes = append(m.probes, probes[i])
+			m.end = probes[i].Return
 		}
-	}
-	m := &measured{probes: writes, faults: rep.Faults, recovery: recovery, acked: rep.Load.OK}
-	if len(writes) > 0 {
-		m.end = writes[len(writes)-1].Return
 	}
 	rep.Budgets = m.judge(r.budgets)
-	rep.settle(len(r.steps), cause)
+	if cause != nil {
+		rep.Aborted = whyEnded(cause)
+	}
+	rep.Doubts = doubts(rep.Faults, len(r.steps), counts.OK)
 }
 
-// settle finds the outcome: the first of broken, broken off, too little, that is true.
-func (r *Report) settle(planned int, cause error) {
-	r.Reasons = r.problems
-	var void []string
-	for _, v := range r.Verdicts {
-		switch v.Outcome {
-		case check.Pass:
-		case check.Fail:
-			r.Reasons = append(r.Reasons, fmt.Sprintf("%s: %s failed: %s", v.Workload, v.Checker, story(v)))
-		default:
-			void = append(void, fmt.Sprintf("%s: %s is %s: %s", v.Workload, v.Checker, v.Outcome, v.Reason))
-		}
-	}
-	for _, b := range r.Budgets {
-		if !b.OK {
-			r.Reasons = append(r.Reasons,
-				fmt.Sprintf("budget %s: %s, the limit is %s", b.Name, b.Value, b.Limit))
-		}
-	}
-	if r.Load.OK < opsMin {
-		void = append(void, fmt.Sprintf("only %d operations succeeded", r.Load.OK))
-	}
-	void = append(void, r.toothless(planned)...)
+// groupOf puts each probed key, which has a range of its own, and each workload into a row of the report's strip.
+func groupOf(op *history.Op) string {
 	switch {
-	case len(r.Reasons) > 0:
-		r.Outcome = Fail
-	case cause != nil:
-		r.Outcome, r.Reasons = Aborted, []string{whyEnded(cause)}
-	case len(void) > 0:
-		r.Outcome, r.Reasons = Void, void
-	default:
-		r.Outcome = Pass
+	case op.Workload == probeName:
+		return "probe" + op.Key[strings.LastIndexByte(op.Key, '/'):]
+	case op.Tenant != "":
+		return op.Workload + " " + op.Tenant
 	}
+	return op.Workload
+}
+
+// doubts say what of a run proves nothing.
+func doubts(faults []history.Fault, planned, ok int) (out []string) {
+	if ok < opsMin {
+		out = append(out, fmt.Sprintf("only %d operations succeeded", ok))
+	}
+	if planned > 0 && len(faults) == 0 {
+		out = append(out, "no fault came")
+	}
+	for _, f := range faults {
+		if !f.Bit {
+			out = append(out,
+				fmt.Sprintf("%s on %s had no effect that was seen: %s", f.Name, f.Target, f.Evidence))
+		}
+	}
+	return out
 }
 
 func whyEnded(cause error) string {
@@ -136,82 +105,41 @@ func whyEnded(cause error) string {
 	return cause.Error()
 }
 
-// toothless says which faults had no effect that was seen, and whether any came.
-func (r *Report) toothless(planned int) (out []string) {
-	if planned > 0 && len(r.Faults) == 0 {
-		return []string{"no fault came"}
-	}
-	for _, f := range r.Faults {
-		if !f.Bit {
-			out = append(out,
-				fmt.Sprintf("%s on %s had no effect that was seen: %s", f.Name, f.Target, f.Evidence))
-		}
-	}
-	return out
-}
-
-func story(v check.Verdict) string {
-	if len(v.Anomalies) > 0 {
-		return v.Anomalies[0].Name + ": " + v.Anomalies[0].Text
-	}
-	return v.Reason
-}
-
-// Write writes the report, the history and the faults into a directory, which is made.
-func (r *Report) Write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	f, err := os.Create(filepath.Join(dir, "history.ndjson"))
-	if err != nil {
-		return fmt.Errorf("write the history: %w", err)
-	}
-	w := history.NewWriter(f)
-	for i := range r.ops {
-		err = errors.Join(err, w.Write(&r.ops[i]))
-	}
-	if err := errors.Join(err, w.Flush(), f.Close()); err != nil {
-		return fmt.Errorf("write the history: %w", err)
-	}
-	return nil
-}
-
-// Text is the report for a terminal.
-func (r *Report) Text() string {
+// Text is a report for a terminal.
+func Text(r *report.Run) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: run %s of suite %s, seed %d, on cluster %s, %v\n",
-		strings.ToUpper(string(r.Outcome)), r.Run, r.Suite, r.Seed, r.Cluster,
-		r.Ended.Sub(r.Began).Round(time.Second))
-	for _, why := range r.Reasons {
+	outcome, reasons := r.Conclude()
+	took := r.Ended.Sub(r.Began).Round(time.Second)
+	fmt.Fprintf(&b, "%s: %s, %v\n", strings.ToUpper(string(outcome)), r.Name, took)
+	for _, why := range reasons {
 		fmt.Fprintf(&b, "  %s\n", why)
 	}
-	fmt.Fprintf(&b, "\nworkloads  %v\nprobes     %v\n", r.Load, r.Probes)
-	if r.Recovery > 0 {
-		fmt.Fprintf(&b, "recovery   %v\n", r.Recovery.Round(10*time.Millisecond))
+	b.WriteByte('\n')
+	for _, f := range r.Facts {
+		fmt.Fprintf(&b, "%-14s %s\n", f.Name, f.Value)
 	}
-	for _, v := range r.Verdicts {
-		fmt.Fprintf(&b, "%-10s %-14s %-9s %d operations\n", v.Workload, v.Checker, v.Outcome, v.Ops)
+	b.WriteByte('\n')
+	for i := range r.Verdicts {
+		v := &r.Verdicts[i]
+		fmt.Fprintf(&b, "checked  %-10s %-15s %-9s %d operations\n",
+			v.Workload, v.Checker, v.Outcome, v.Ops)
+		if v.Outcome == check.Fail && len(v.Anomalies) > 0 {
+			fmt.Fprintf(&b, "         %s: %s\n", v.Anomalies[0].Name, v.Anomalies[0].Text)
+		}
 	}
 	for _, f := range r.Faults {
-		fmt.Fprintf(&b, "fault      %-16s %-22s %5.1fs  %s\n", f.Name, f.Target,
+		fmt.Fprintf(&b, "fault    %-16s %-16s %5.1fs  %s\n", f.Name, f.Target,
 			time.Duration(f.End-f.Start).Seconds(), f.Evidence)
 	}
 	for _, s := range r.Skipped {
-		fmt.Fprintf(&b, "skipped    %-16s %-22s %s\n", s.Fault, s.Target, s.Reason)
+		fmt.Fprintf(&b, "skipped  %-16s %-16s         %s\n", s.Fault, s.Target, s.Reason)
 	}
 	for _, x := range r.Budgets {
 		verdict := "kept"
 		if !x.OK {
 			verdict = "BROKEN"
 		}
-		fmt.Fprintf(&b, "budget     %-16s %-22s %s of %s\n", x.Name, verdict, x.Value, x.Limit)
+		fmt.Fprintf(&b, "budget   %-16s %-16s         %s of %s\n", x.Name, verdict, x.Value, x.Limit)
 	}
 	return b.String()
 }

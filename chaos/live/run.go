@@ -13,6 +13,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/history"
 	"github.com/vipkv/vipkv/chaos/nemesis"
+	"github.com/vipkv/vipkv/chaos/report"
 	"github.com/vipkv/vipkv/chaos/workload/load"
 	"github.com/vipkv/vipkv/kv/client"
 	"github.com/vipkv/vipkv/proto"
@@ -75,7 +76,7 @@ type run struct {
 	steps   []planned
 	budgets []budget
 	journal *Journal
-	report  *Report
+	report  *report.Run
 
 	tenant proto.TenantID
 	prefix string
@@ -89,7 +90,8 @@ type run struct {
 	mu struct {
 		sync.Mutex
 		faults  []history.Fault
-		skipped []Skipped
+		skipped []report.Skipped
+		events  []report.Event
 		busy    map[uint64]bool // nodes that are hit, or not yet back
 		failed  []string        // undos that failed
 		mended  time.Time       // when the last fault was undone
@@ -101,7 +103,7 @@ type run struct {
 
 // Run carries a plan out against a cluster. Whatever ends it, all faults are undone before it returns, or it says
 // which are not. The error is for what kept it from judging; a cluster that broke a promise is in the report.
-func Run(ctx context.Context, c Cluster, p Plan, o Options) (*Report, error) {
+func Run(ctx context.Context, c Cluster, p Plan, o Options) (*report.Run, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -161,6 +163,16 @@ func all(given []string, nodes []Node) []string {
 func (r *run) breaks() bool {
 	more := func(s planned) bool { return s.fault.Needs != nemesis.Client }
 	return slices.ContainsFunc(r.steps, more)
+}
+
+func (r *run) problem(err error) { r.report.Problems = append(r.report.Problems, err.Error()) }
+
+// event is something for the report's timeline.
+func (r *run) event(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.events = append(r.mu.events,
+		report.Event{At: r.work.Now(), Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *run) say(format string, args ...any) {
@@ -239,7 +251,7 @@ func (r *run) refuse(v *view, s *planned, nodes []Node) string {
 }
 
 // guarded opens the journal and starts the guard, and gives both back in the end.
-func (r *run) guarded(ctx context.Context, v *view) (rep *Report, err error) {
+func (r *run) guarded(ctx context.Context, v *view) (rep *report.Run, err error) {
 	if r.o.Journal == "" {
 		return nil, &PlanError{errors.New("a run needs a journal")}
 	}
@@ -256,8 +268,9 @@ func (r *run) guarded(ctx context.Context, v *view) (rep *Report, err error) {
 	}
 	began := time.Now()
 	r.id = began.UTC().Format("20060102-150405") + fmt.Sprintf("-%04x", rand.IntN(1<<16))
-	r.report = &Report{Run: r.id, Cluster: v.cluster, Version: v.version, Nodes: len(v.nodes),
-		Suite: r.p.Suite, Seed: r.p.Seed, Began: began.UTC()}
+	again := fmt.Sprintf("vipkv chaos run --plan PLAN --i-understand   # seed: %d", r.p.Seed)
+	r.report = &report.Run{Name: "chaos run, suite " + r.p.Suite, Began: began.UTC(),
+		Facts: r.facts(v), Reproduce: []string{again}}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -270,7 +283,7 @@ func (r *run) guarded(ctx context.Context, v *view) (rep *Report, err error) {
 }
 
 // carryOut is the run itself: load, faults, healing, final reads, verdicts.
-func (r *run) carryOut(ctx context.Context) (*Report, error) {
+func (r *run) carryOut(ctx context.Context) (*report.Run, error) {
 	if err := r.startLoad(ctx); err != nil {
 		return nil, err
 	}
@@ -288,9 +301,10 @@ func (r *run) carryOut(ctx context.Context) (*Report, error) {
 	err := waitHealthy(ctx, r.admin, healWithin)
 	recovery := r.recovery()
 	if err != nil {
-		r.report.problem("%v", err)
+		r.problem(err)
 	} else {
 		r.say("all faults are undone, and the cluster is healthy")
+		r.event("all faults are undone, and the cluster is healthy")
 	}
 	r.work.Stop()
 	r.probes.Stop()
@@ -314,7 +328,7 @@ func (r *run) finalReads(ctx context.Context) {
 	defer cancel()
 	for _, l := range []*load.Load{r.work, r.probes} {
 		if err := l.Final(ctx); err != nil {
-			r.report.problem("%v", err)
+			r.problem(err)
 		}
 	}
 }

@@ -15,22 +15,24 @@ import (
 
 // ownTenant makes the run's tenant, or finds the one that the plan names, and returns its credential.
 func (r *run) ownTenant(ctx context.Context) (credential string, err error) {
-	r.report.Tenant, credential = r.p.Tenant.Name, r.p.Tenant.Credential
-	if r.report.Tenant != "" {
-		t, err := r.admin.GetTenant(ctx, r.report.Tenant)
+	name := r.p.Tenant.Name
+	if name != "" {
+		t, err := r.admin.GetTenant(ctx, name)
 		if err != nil {
-			return "", fmt.Errorf("tenant %s: %w", r.report.Tenant, err)
+			return "", fmt.Errorf("tenant %s: %w", name, err)
 		}
 		r.tenant = proto.TenantID(t.Id)
-		return credential, nil
+		r.fact("tenant", name)
+		return r.p.Tenant.Credential, nil
 	}
-	r.report.Tenant = "chaos-" + r.id
-	t, credential, err := r.admin.CreateTenant(ctx, r.report.Tenant)
+	name = "chaos-" + r.id
+	t, credential, err := r.admin.CreateTenant(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("make the tenant %s: %w", r.report.Tenant, err)
+		return "", fmt.Errorf("make the tenant %s: %w", name, err)
 	}
 	r.tenant = proto.TenantID(t.Id)
-	r.say("works in the tenant %s, made for this run; it stays when the run is over", r.report.Tenant)
+	r.fact("tenant", name)
+	r.say("works in the tenant %s, made for this run; it stays when the run is over", name)
 	return credential, nil
 }
 

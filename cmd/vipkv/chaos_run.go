@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vipkv/vipkv/chaos/live"
+	chaosreport "github.com/vipkv/vipkv/chaos/report"
 )
 
 const chaosRunHelp = `Breaks a cluster on purpose while clients work in a tenant of the run's
@@ -51,7 +52,7 @@ func newChaosRun(a *app) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&r.plan, "plan", "", "the plan, a YAML file")
-	f.StringVar(&r.report, "report", "", "directory for report and history")
+	f.StringVar(&r.report, "report", "", "directory for the report (a page, JSON, JUnit) and history")
 	f.StringVar(&r.options.Journal, "journal", defaultJournal, "file that keeps what must be undone")
 	f.BoolVar(&r.options.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	f.BoolVar(&r.options.Understood, "i-understand", false, "yes, break this cluster")
@@ -89,14 +90,14 @@ func (r *chaosRun) run(c *cobra.Command) error {
 	}
 	cluster := live.Cluster{
 		Endpoints: r.a.resolveEndpoints(), AdminCredential: credential, Insecure: r.a.plaintext}
-	report, err := live.Run(c.Context(), cluster, plan, r.options)
+	seen, err := live.Run(c.Context(), cluster, plan, r.options)
 	if err != nil {
 		return r.refused(err)
 	}
-	if report == nil {
+	if seen == nil {
 		return nil // a dry run
 	}
-	return r.finish(report)
+	return r.finish(seen)
 }
 
 // refused finds the exit code of a run that did not take place, and what to do next.
@@ -119,27 +120,35 @@ func (r *chaosRun) refused(err error) error {
 }
 
 // finish writes and prints what the run saw.
-func (r *chaosRun) finish(report *live.Report) error {
+func (r *chaosRun) finish(run *chaosreport.Run) error {
 	if r.report != "" {
-		if err := report.Write(r.report); err != nil {
+		if err := chaosreport.Write(r.report, run); err != nil {
 			return err
 		}
 	}
+	outcome, reasons := run.Conclude()
 	if r.a.json {
-		if err := r.a.printJSON(report); err != nil {
+		o := object{"outcome": outcome, "run": run}
+		if len(reasons) > 0 {
+			o["reasons"] = reasons
+		}
+		if err := r.a.printJSON(o); err != nil {
 			return err
 		}
-	} else if err := r.a.printf("%s", report.Text()); err != nil {
+	} else if err := r.a.printf("%s", live.Text(run)); err != nil {
 		return err
-	}
-	if report.Outcome == live.Pass {
-		return nil
 	}
 	hint := "give --report DIR to keep the history"
 	if r.report != "" {
-		hint = "the history is in " + r.report
+		hint = "look at " + filepath.Join(r.report, "index.html")
 	}
-	return failf(exitOther, hint, "the run is no pass: %s", report.Outcome)
+	if outcome == chaosreport.Pass {
+		if !r.a.json && r.report != "" {
+			return r.a.printf("\n%s\n", hint)
+		}
+		return nil
+	}
+	return failf(exitOther, hint, "the run is no pass: %s", outcome)
 }
 
 // stamped puts the time since the beginning before each line.
