@@ -62,6 +62,8 @@ type band struct {
 	Label    string // empty when there is no room for it
 	LabelX   string
 	LabelY   int
+	Beside   bool // the label stands after the band
+	Faint    bool // it is one of many, or had no effect
 	Text     string
 }
 

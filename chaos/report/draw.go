@@ -18,6 +18,7 @@ const (
 	rowHeight  = 14
 	nameMax    = 20 // characters before the plot
 	colors     = 8
+	crowd      = 40  // faults above which bands are faint and have no names beside them
 	points     = 140 // of a line
 )
 
@@ -65,12 +66,32 @@ func (d *drawing) arrange() {
 		x0, x1 := d.a.x(f.Start), d.a.x(max(end, f.Start))
 		b := band{X: num(x0), Width: num(max(x1-x0, 1.5)), Y: d.lanes[n].Y, Color: d.lanes[n].Color,
 			Bit: f.Bit, Open: f.End == 0, Text: d.about(f, end)}
-		room := 6.2 * float64(utf8.RuneCountInString(f.Target))
-		if room < x1-x0-6 {
-			b.Label, b.LabelX, b.LabelY = f.Target, num(x0+4), b.Y+laneHeight-6
+		b.Faint = len(d.r.Faults) > crowd || !f.Bit
+		room := 6 * float64(utf8.RuneCountInString(f.Target))
+		b.LabelY = b.Y + laneHeight - 6
+		switch {
+		case room < x1-x0-6:
+			b.Label, b.LabelX = f.Target, num(x0+4)
+		case x1+room+8 < d.free(f):
+			b.Label, b.LabelX, b.Beside = f.Target, num(x1+5), true
 		}
 		d.bands = append(d.bands, b)
 	}
+}
+
+// free is how far the lane of a fault is empty after it.
+func (d *drawing) free(f *history.Fault) float64 {
+	x := float64(left + plotWidth)
+	if len(d.r.Faults) > crowd {
+		return 0
+	}
+	for i := range d.r.Faults {
+		g := &d.r.Faults[i]
+		if g != f && g.Name == f.Name && g.Start >= f.Start {
+			x = min(x, d.a.x(g.Start))
+		}
+	}
+	return x
 }
 
 // about is what appears when one points at a band.
@@ -184,6 +205,10 @@ func (d *drawing) rate() chart {
 	by := make([]counts, n)
 	for _, op := range d.s.byReturn {
 		by[(op.Return-d.a.from)/size].add(op.Type)
+	}
+	if n > 1 { // the last window is not a whole one
+		n--
+		by = by[:n]
 	}
 	perSecond := func(v int) float64 { return float64(v) * 1e9 / float64(size) }
 	most := 0.0

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,12 +61,16 @@ func (d *drawing) strip() strip {
 		s.Note += fmt.Sprintf(" The %d groups with the longest gaps of %d.",
 			len(groups), len(d.s.groups))
 	}
+	prefix := samePrefix(groups)
+	if prefix > 0 {
+		s.Note += fmt.Sprintf(" All names begin with %s.", groups[0].Name[:prefix])
+	}
 	for i := range groups {
 		g := &groups[i]
 		y := top + i*rowHeight
 		full := fmt.Sprintf("%s: %d operations, longest gap %s at %s", g.Name, g.all(), span(g.Gap),
 			d.a.clock(g.GapAt))
-		r := row{short(g.Name), full, y, y + rowHeight - 4, d.cells(g, size, y)}
+		r := row{short(g.Name[prefix:]), full, y, y + rowHeight - 4, d.cells(g, size, y)}
 		s.Rows = append(s.Rows, r)
 	}
 	return s
@@ -128,11 +133,32 @@ func shares(ops []*history.Op, from, size int64, n int) []float64 {
 	return out
 }
 
+// samePrefix is the length of what all names begin with, when some are too long to be shown and all go on after it.
+func samePrefix(groups []groupFact) int {
+	long := func(g groupFact) bool { return short(g.Name) != g.Name }
+	if len(groups) < 2 || !slices.ContainsFunc(groups, long) {
+		return 0
+	}
+	same := groups[0].Name
+	for i := range groups {
+		for !strings.HasPrefix(groups[i].Name, same) {
+			_, n := utf8.DecodeLastRuneInString(same)
+			same = same[:len(same)-n]
+		}
+	}
+	for i := range groups {
+		if len(groups[i].Name) == len(same) {
+			return 0
+		}
+	}
+	return len(same)
+}
+
 // short is a name that has room before a plot.
 func short(name string) string {
 	if utf8.RuneCountInString(name) <= nameMax {
 		return name
 	}
 	r := []rune(name)
-	return string(r[:nameMax-8]) + "…" + string(r[len(r)-7:])
+	return string(r[:7]) + "…" + string(r[len(r)-nameMax+8:])
 }

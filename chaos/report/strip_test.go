@@ -68,3 +68,25 @@ func TestGap(t *testing.T) {
 		}
 	}
 }
+
+// TestNames: long names that begin alike are told apart by what differs.
+func TestNames(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		want  int
+	}{
+		{[]string{"a1", "a2"}, 0},
+		{[]string{"a-name-of-a-tenant/range-1", "a-name-of-a-tenant/range-2"}, 25},
+		{[]string{"a-name-of-a-tenant/é", "a-name-of-a-tenant/è", "a-name-of-a-tenant/and-more"}, 19},
+		{[]string{"a-name-of-a-tenant-alone", "a-name-of-a-tenant"}, 0},
+		{[]string{"a-name-of-a-tenant-alone"}, 0},
+	} {
+		var groups []groupFact
+		for _, n := range c.names {
+			groups = append(groups, groupFact{Name: n})
+		}
+		if got := samePrefix(groups); got != c.want {
+			t.Errorf("%q: %d, not %d", c.names, got, c.want)
+		}
+	}
+}
