@@ -61,8 +61,9 @@ func DefaultRouterConfig() RouterConfig {
 type Router struct {
 	cfg RouterConfig
 
-	mu    sync.Mutex
-	cache *btree.BTreeG[*location] // by start; spans do not overlap
+	mu      sync.Mutex
+	cache   *btree.BTreeG[*location] // by start; spans do not overlap
+	lookups map[string]chan struct{} // under way, by the start of the location before the gap
 }
 
 // location is a cached descriptor and where its leader was last seen.
@@ -80,15 +81,22 @@ func (l *location) holds(at mvcc.Route) bool {
 	return bytes.Compare(start, at.Key) <= 0 && (len(end) == 0 || bytes.Compare(at.Key, end) < 0)
 }
 
+// candidate is the store that is tried while no leader is known; 0: there is none.
+func (l *location) candidate() proto.StoreID {
+	if len(l.desc.Replicas) == 0 {
+		return 0
+	}
+	return proto.StoreID(l.desc.Replicas[l.next%len(l.desc.Replicas)].StoreId)
+}
+
 // NewRouter returns a router with an empty cache.
 func NewRouter(cfg RouterConfig) *Router {
 	cfg.Wait = wait.Or(cfg.Wait)
 	if cfg.Jitter == nil {
 		cfg.Jitter = func(d time.Duration) time.Duration { return rand.N(d) }
 	}
-	return &Router{cfg: cfg, cache: btree.NewG(16, func(a, b *location) bool {
-		return bytes.Compare(a.desc.Start, b.desc.Start) < 0
-	})}
+	byStart := func(a, b *location) bool { return bytes.Compare(a.desc.Start, b.desc.Start) < 0 }
+	return &Router{cfg: cfg, lookups: map[string]chan struct{}{}, cache: btree.NewG(16, byStart)}
 }
 
 // errSeveralRanges is returned by Send for a command whose keys lie in several ranges.
@@ -232,20 +240,65 @@ func (r *Router) giveUp(ctx context.Context, last error, unknown bool) error {
 // locate returns the cached location of key and the store to try, and fills the cache where it has
 // a gap.
 func (r *Router) locate(ctx context.Context, route mvcc.Route) (*location, proto.StoreID, error) {
-	if loc, store := r.cached(route); loc != nil {
-		return loc, store, nil
+	for {
+		if loc, store := r.cached(route); loc != nil {
+			return loc, store, nil
+		}
+		gap, underWay := r.startLookup(route)
+		if underWay != nil {
+			if err := r.cfg.Wait.Await(ctx, underWay); err != nil {
+				return nil, 0, fmt.Errorf("look a range up: %w", err)
+			}
+			continue
+		}
+		err := r.fill(ctx, route)
+		r.endLookup(gap)
+		if err != nil {
+			return nil, 0, err
+		}
+		if loc, store := r.cached(route); loc != nil {
+			return loc, store, nil
+		}
+		return nil, 0, status.Error(codes.Unavailable, "no range is known for the key")
 	}
+}
+
+// startLookup returns the lookup that is under way for the gap of the cache that the route is in, or
+// begins one, which is the caller's then to carry out and to end. All requests of a node may need a
+// route at once, when a leader was lost: a driver that was just elected must not be asked by each of
+// them.
+func (r *Router) startLookup(route mvcc.Route) (gap string, underWay <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := &location{desc: &internalpb.Descriptor{Start: route.Key}}
+	r.cache.DescendLessOrEqual(at, func(before *location) bool {
+		gap = string(before.desc.Start)
+		return false
+	})
+	if l := r.lookups[gap]; l != nil {
+		return gap, l
+	}
+	r.lookups[gap] = make(chan struct{})
+	return gap, nil
+}
+
+func (r *Router) endLookup(gap string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.lookups[gap])
+	delete(r.lookups, gap)
+}
+
+// fill asks the driver for the ranges from the route on and caches them.
+func (r *Router) fill(ctx context.Context, route mvcc.Route) error {
 	found, err := r.cfg.Ranges.Lookup(ctx, lookupKey(route), lookupLimit)
 	if err != nil {
-		return nil, 0, fmt.Errorf("look a range up: %w", err)
+		return fmt.Errorf("look a range up: %w", err)
 	}
 	for _, f := range found {
 		r.insert(f)
 	}
-	if loc, store := r.cached(route); loc != nil {
-		return loc, store, nil
-	}
-	return nil, 0, status.Error(codes.Unavailable, "no range is known for the key")
+	return nil
 }
 
 // lookupLimit is how many ranges a lookup asks for, from the one that is needed on.
@@ -280,10 +333,10 @@ func (r *Router) cached(route mvcc.Route) (*location, proto.StoreID) {
 	if loc.leader != 0 {
 		return loc, loc.leader
 	}
-	if len(loc.desc.Replicas) == 0 {
+	store := loc.candidate()
+	if store == 0 {
 		return nil, 0
 	}
-	store := proto.StoreID(loc.desc.Replicas[loc.next%len(loc.desc.Replicas)].StoreId)
 	return loc, store
 }
 
@@ -346,6 +399,9 @@ func (r *Router) moved(loc *location, tried, hint proto.StoreID) {
 	if loc.leader != tried && loc.leader != 0 {
 		return // somebody has learnt better meanwhile
 	}
+	if loc.leader == 0 && loc.candidate() != tried {
+		return // somebody else found the same, and the next one is tried already
+	}
 	loc.leader = 0
 	if hint != 0 && hint != tried {
 		loc.leader = hint
@@ -353,12 +409,19 @@ func (r *Router) moved(loc *location, tried, hint proto.StoreID) {
 	}
 	loc.next++
 	if loc.next%max(len(loc.desc.Replicas), 1) == 0 {
-		r.cache.Delete(loc)
+		r.removeLocked(loc)
 	}
 }
 
 func (r *Router) forget(loc *location) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cache.Delete(loc)
+	r.removeLocked(loc)
+}
+
+// removeLocked leaves what was looked up since in the cache.
+func (r *Router) removeLocked(loc *location) {
+	if now, ok := r.cache.Get(loc); ok && now == loc {
+		r.cache.Delete(loc)
+	}
 }
