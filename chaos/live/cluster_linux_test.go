@@ -183,6 +183,7 @@ func TestAgainstACluster(t *testing.T) {
 		t.Fatalf("%d items, %d records", len(items), len(records))
 	}
 	t.Run("commands", func(t *testing.T) { testCommands(t, d) })
+	t.Run("half injected", func(t *testing.T) { testHalfInjected(t, d) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, d) })
 	t.Run("processes", func(t *testing.T) { testProcesses(t, d) })
 	t.Run("stopped", func(t *testing.T) { testStopped(t, d) })
@@ -228,6 +229,24 @@ func testCommands(t *testing.T, d *demo) {
 	b, err := os.ReadFile(calls)
 	if got := string(b); err != nil || got != strings.Repeat("-oBatchMode=yes user@127.0.0.1\n", 2) {
 		t.Errorf("ssh was called with %q, %v", got, err)
+	}
+}
+
+// A command that fails may have done half of its work: it is undone at once, and proves nothing.
+func testHalfInjected(t *testing.T, d *demo) {
+	mark := filepath.Join(d.dir, "undone")
+	seen, err := Run(t.Context(), d.cluster(), Plan{WarmUp: 2 * time.Second, Workloads: []string{"set"},
+		Driver: DriverPlan{Exec: &ExecPlan{map[string]Template{"isolate": {Do: "echo no; exit 3", Undo: "touch " + mark}}}},
+		Faults: FaultPlan{Script: []Step{{Fault: "isolate", Target: "node:1", Hold: 3 * time.Second}}},
+	}, Options{Journal: filepath.Join(d.dir, "half.journal"), Understood: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, why := seen.Conclude(); o != report.Void || !strings.Contains(strings.Join(why, ""), "exit status 3: no") {
+		t.Errorf("%s: %v\n%s", o, why, Text(seen))
+	}
+	if took := time.Duration(seen.Faults[0].End - seen.Faults[0].Start); took > 2*time.Second || !exists(mark) {
+		t.Errorf("undone after %v: %v", took, exists(mark))
 	}
 }
 

@@ -35,10 +35,13 @@ func (r *run) inject(ctx context.Context, s *planned) {
 		f.Nodes = append(f.Nodes, n.ID)
 	}
 	var active []*injected
+	hold := time.Duration(0)
 	f.Bit = true
 	for _, a := range r.aims(v, s, nodes, rnd) {
 		i, err := r.begin(ctx, s, a)
-		if err != nil {
+		if err == nil {
+			hold = s.Hold
+		} else {
 			f.Bit = false
 			f.Evidence = join(f.Evidence, err.Error())
 			r.say("%s on %v FAILED: %v", s.fault.Name, a.Node, err)
@@ -52,10 +55,10 @@ func (r *run) inject(ctx context.Context, s *planned) {
 		r.skip(s, f.Evidence)
 		return
 	}
-	r.say("%s on %s for %v", s.fault.Name, f.Target, s.Hold.Round(100*time.Millisecond))
-	until := time.Now().Add(s.Hold)
+	r.say("%s on %s for %v", s.fault.Name, f.Target, hold.Round(100*time.Millisecond))
+	until := time.Now().Add(hold) // a fault that came nowhere is undone at once
 	for _, i := range active {
-		i.bite(ctx, min(biteWithin, s.Hold))
+		i.bite(ctx, min(biteWithin, hold))
 	}
 	_ = pause(ctx, time.Until(until)) // when ctx ends it is undone early
 	for _, i := range active {
@@ -196,7 +199,7 @@ func (r *run) begin(ctx context.Context, s *planned, a Aim) (*injected, error) {
 		j.Target = a.Node.String()
 	}
 	if j.Bit == nil {
-		j.Bit = r.silent(a.Node)
+		j.Bit = r.silent(a.Node, s.target.Kind == nemesis.All)
 	}
 	i := &injected{Injection: j}
 	o := Open{Fault: s.fault.Name, Target: j.Target, Until: time.Now().Add(s.Hold), Undo: j.Undo}
@@ -209,13 +212,21 @@ func (r *run) begin(ctx context.Context, s *planned, a Aim) (*injected, error) {
 	return i, nil
 }
 
-// silent looks whether a node answers nobody.
-func (r *run) silent(n Node) func(context.Context) (bool, string) {
+// silent looks whether a node does not answer while others do; all: there are no others.
+func (r *run) silent(n Node, all bool) func(context.Context) (bool, string) {
 	return func(ctx context.Context) (bool, string) {
 		if r.c.answers(ctx, n) {
 			return false, fmt.Sprintf("%v answers as before (give a check)", n)
 		}
-		return true, fmt.Sprintf("%v does not answer", n)
+		if all {
+			return true, fmt.Sprintf("%v does not answer", n)
+		}
+		ctx, cancel := context.WithTimeout(ctx, 2*answerWithin)
+		defer cancel()
+		if _, err := r.admin.Status(ctx); err != nil {
+			return false, fmt.Sprintf("nobody answers, and so does %v not", n)
+		}
+		return true, fmt.Sprintf("%v does not answer, others do", n)
 	}
 }
 
