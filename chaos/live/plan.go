@@ -82,7 +82,7 @@ type FaultPlan struct {
 
 // Swarm draws faults.
 type Swarm struct {
-	Every   time.Duration `yaml:"every"` // on average from one to the next
+	Every   time.Duration `yaml:"every"` // on average from the end of one to the next
 	Hold    time.Duration `yaml:"hold"`  // on average
 	Allow   []string      `yaml:"allow"` // empty: all that the drivers can and that lose no data
 	Targets []string      `yaml:"targets"`

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,11 +65,25 @@ func (r *run) conclude(recovery time.Duration, cause error) {
 			m.end = probes[i].Return
 		}
 	}
+	r.gapFacts(m)
 	rep.Budgets = m.judge(r.budgets)
 	if cause != nil {
 		rep.Aborted = whyEnded(cause)
 	}
 	rep.Doubts = doubts(rep.Faults, len(r.steps), counts.OK)
+}
+
+// gapFacts say for each fault how long writes were not acknowledged: the longest of all injections.
+func (r *run) gapFacts(m *measured) {
+	count := map[string]int{}
+	for _, f := range m.faults {
+		count[f.Name]++
+	}
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		gap := m.longest(func(f history.Fault) bool { return f.Name == name }, false)
+		r.fact("gap: "+name, fmt.Sprintf("%v without an acknowledged write at most, of %d",
+			gap.Round(time.Millisecond), count[name]))
+	}
 }
 
 // groupOf puts each probed key, which has a range of its own, and each workload into a row of the report's strip.
@@ -116,12 +132,12 @@ func Text(r *report.Run) string {
 	}
 	b.WriteByte('\n')
 	for _, f := range r.Facts {
-		fmt.Fprintf(&b, "%-14s %s\n", f.Name, f.Value)
+		fmt.Fprintf(&b, "%-22s %s\n", f.Name, f.Value)
 	}
 	b.WriteByte('\n')
 	for i := range r.Verdicts {
 		v := &r.Verdicts[i]
-		fmt.Fprintf(&b, "checked  %-10s %-15s %-9s %d operations\n",
+		fmt.Fprintf(&b, "checked  %-11s %-26s %-9s %d operations\n",
 			v.Workload, v.Checker, v.Outcome, v.Ops)
 		if v.Outcome == check.Fail && len(v.Anomalies) > 0 {
 			fmt.Fprintf(&b, "         %s: %s\n", v.Anomalies[0].Name, v.Anomalies[0].Text)
