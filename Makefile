@@ -29,10 +29,10 @@ build: ## build bin/vipkv
 run: build ## start a three-node cluster on this machine (DATA=./.vipkv, NODES=3); Ctrl-C stops it
 	bin/vipkv demo --nodes $(NODES) --data $(DATA)
 
-test: lint unit race sim mutants nullcipher no-faults processes ## all that must be green before a change goes in
+test: lint unit race sim mutants nullcipher no-faults processes bubble machines chaos-short soak-short ## all that must be green before a change goes in
 
-unit: ## the tests of all packages, but for those that run processes for minutes (chaos-smoke, accept)
-	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /chaos/proc$$)
+unit: ## the tests of all packages, but for those that run clusters of processes or of real nodes for minutes
+	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vE '/chaos/(proc|bubble|live|netns|disk|limits|sandbox)$$')
 
 race: ## the tests of the packages that have goroutines, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(RACE)
@@ -51,8 +51,12 @@ no-faults: build ## show that the binary holds no fault point, and that a build 
 	go tool nm bin/vipkv-chaos | grep vipkv/proto/fault >/dev/null
 	! go tool nm bin/vipkv | grep vipkv/proto/fault
 
-processes: ## the tests on real processes: faults, bad input, a short acceptance run
+processes: ## the tests on real processes: faults, bad input, a short acceptance run, vipkv chaos run
 	go test ./chaos/proc -count=1 -timeout=30m
+	go test ./chaos/live -count=1 -timeout=10m
+
+machines: ## the tests of what makes and breaks machines: namespaces, disks, limits (as root; CHAOS_REQUIRE=1: none may be skipped)
+	go test ./chaos/sandbox ./chaos/netns ./chaos/disk ./chaos/limits -count=1 -timeout=10m
 
 chaos-short: ## each fault of machines once, on real processes in namespaces, as root (6 min)
 	$(CHAOS) -rounds=1 -hold=6s
@@ -63,9 +67,6 @@ chaos: ## the same for 20 minutes
 failover: ## how long writes wait when a machine fails, on a quiet machine, as root (TRIALS=9, WRITE=1: into docs)
 	$(FAILOVER) -trials=$(TRIALS) $(if $(WRITE),-doc=$(CURDIR)/docs/recovery.md -json=$(CURDIR)/docs/recovery.json)
 
-chaos-live: ## vipkv chaos run against a cluster of real processes: each driver, kills of the runner, healing (70 s)
-	go test ./chaos/live -count=1 -timeout=10m
-
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)
 
@@ -74,6 +75,9 @@ bubble: ## real nodes in virtual time under the race detector: power losses, cut
 
 bubble-day: ## a day of an idle cluster, in virtual time
 	VIPKV_BUBBLE_IDLE=24h go test ./chaos/bubble -run TestIdle -count=1 -v -timeout=30m
+
+soak-short: ## two minutes of it
+	go test ./chaos/soak -count=1 -timeout=10m -hours=0.034
 
 soak: ## real processes under load and faults for HOURS=1 (0.034: two minutes), whose memory must not grow
 	go test ./chaos/soak -count=1 -v -timeout=0 -hours=$(HOURS)
@@ -112,5 +116,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim sim-short mutants nullcipher no-faults chaos chaos-short failover chaos-live chaos-smoke accept bench fuzz-short lint \
-	proto proto-check govulncheck clean
+.PHONY: help build run test unit race sim mutants nullcipher no-faults processes machines chaos chaos-short failover \
+	chaos-smoke bubble bubble-day soak soak-short accept bench fuzz-short lint proto proto-check govulncheck clean
