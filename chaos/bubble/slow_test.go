@@ -1,8 +1,11 @@
 package bubble_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/vipkv/vipkv/raftstore/engine"
 )
 
 // slow makes all links of a node slow, both ways, clients' as well.
@@ -52,5 +55,56 @@ func TestSlowAndHungFollower(t *testing.T) {
 		w.mend()
 		w.sleep(3 * time.Second)
 		w.finish(500)
+	})
+}
+
+// The node that leads the system range, and so hands out timestamps, is slow: two round trips to it and from it to a
+// majority are in each write. Writes are slow, they do not stop.
+func TestSlowOracle(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, options(t))
+		w.sleep(2 * time.Second)
+		_, system := w.apart()
+		w.during("the oracle is slow", 20, func() {
+			w.slow(system, 150*time.Millisecond)
+			w.sleep(30 * time.Second)
+		})
+		w.mend()
+		w.sleep(3 * time.Second)
+		w.finish(100)
+	})
+}
+
+// The leader's disk takes nothing for a while, and comes back; then it loses power in the next stall. A store with a
+// dead disk does not give its leadership away yet, so nothing is owed meanwhile but the truth.
+func TestStalledDisk(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var stalled atomic.Int64 // the node whose disk it is; 0: none
+		o := options(t)
+		o.WrapFS = func(n int, fs engine.FS) engine.FS {
+			return engine.InjectFS(fs, engine.FaultRule{Ops: engine.FaultWrite | engine.FaultSync,
+				Active: func() bool {
+					for stalled.Load() == int64(n) {
+						time.Sleep(10 * time.Millisecond)
+					}
+					return false
+				}})
+		}
+		w := newWorld(t, 3, o)
+		w.sleep(2 * time.Second)
+		stalled.Store(int64(w.leader()))
+		w.during("the leader's disk is stalled", 0, func() { w.sleep(15 * time.Second) })
+		stalled.Store(0)
+		w.mend()
+		w.sleep(2 * time.Second)
+		n := w.leader()
+		stalled.Store(int64(n))
+		w.sleep(3 * time.Second)
+		w.PowerLoss(n)
+		stalled.Store(0)
+		w.sleep(3 * time.Second)
+		w.mend()
+		w.during("the disks are well", 50, func() { w.sleep(5 * time.Second) })
+		w.finish(100)
 	})
 }
