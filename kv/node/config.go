@@ -171,8 +171,18 @@ func SettingNames() (names []string) {
 	return names
 }
 
+// unreachableAfter is otherwise, or what suits heartbeats that are rare: a node must not be taken for
+// unreachable between two of them.
+func (t *Tunables) unreachableAfter(otherwise time.Duration) time.Duration {
+	return min(max(otherwise, 3*t.HeartbeatInterval), t.LostAfter)
+}
+
 // Validate checks the config.
 func (c *Config) Validate() error {
+	if c.LostAfter < 2*c.HeartbeatInterval {
+		return fmt.Errorf("a node that reports each %v would be lost after %v of silence: "+
+			"lost-after must be two heartbeat-intervals at least", c.HeartbeatInterval, c.LostAfter)
+	}
 	if c.DataDir == "" || c.Keyfile == "" {
 		return errors.New("a data directory and a keyfile are needed")
 	}

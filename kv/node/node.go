@@ -223,7 +223,7 @@ func (n *Node) memberConfig() MemberConfig {
 		HeartbeatInterval: n.cfg.HeartbeatInterval, OrphanTicks: 100, Logger: n.log}
 	c.Oracle.ForwardJumpMaxMs = n.cfg.ClockAheadMax.Milliseconds()
 	c.Placement.LostAfter = n.cfg.LostAfter
-	c.Placement.UnreachableAfter = min(c.Placement.UnreachableAfter, n.cfg.LostAfter)
+	c.Placement.UnreachableAfter = n.cfg.unreachableAfter(c.Placement.UnreachableAfter)
 	return c
 }
 
