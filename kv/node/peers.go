@@ -48,7 +48,11 @@ type peers struct {
 	nodes  map[uint64]*internalpb.NodeInfo
 	stores map[proto.StoreID]uint64
 	conns  map[string]*grpc.ClientConn
+	closed bool
 }
+
+// errPeersClosed: the node stops.
+var errPeersClosed = errors.New("the connections to other nodes are closed")
 
 func peersKey() []byte { return keys.Store("peers") }
 
@@ -146,6 +150,9 @@ func (p *peers) dial(addr string) (*grpc.ClientConn, error) {
 	if c := p.conns[addr]; c != nil {
 		return c, nil
 	}
+	if p.closed { // a handler that outlived its server would leave a connection behind
+		return nil, errPeersClosed
+	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithPerRPCCredentials(peerCredentials(p.secret)),
@@ -170,6 +177,7 @@ func (p *peers) dial(addr string) (*grpc.ClientConn, error) {
 func (p *peers) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for _, c := range p.conns {
 		_ = c.Close() // only frees it
 	}
