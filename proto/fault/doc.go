@@ -25,6 +25,10 @@ const (
 	TruncatePastApplied Name = "truncate-past-applied"
 	// SnapshotInTwoSteps installs a range snapshot's data first and the range's local state in a step after it.
 	SnapshotInTwoSteps Name = "snapshot-in-two-steps"
+	// SkipChecksum takes bytes of the simulated disk for what was written, whatever they are.
+	SkipChecksum Name = "skip-checksum"
+	// SwallowSyncError goes on after a write or sync that failed, as if it had not.
+	SwallowSyncError Name = "swallow-sync-error"
 )
 
 // Mutant is a row of the registry.

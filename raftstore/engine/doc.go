@@ -1,7 +1,8 @@
 // Package engine is the ordered bytes of one store on one disk.
 //
 // What it is: an interface, Engine, with two implementations behind one conformance suite (package enginetest): Pebble
-// on a directory, and a google/btree in memory, on a MemDisk that can crash, for the simulator. It is the only package
+// on a directory, and a google/btree in memory, for the simulator, on a MemDisk: bytes with checksums that a crash can
+// lose or tear, and a disk that can be full, fail and rot. It is the only package
 // that imports Pebble; FS, InjectFS and NewCrashableMemFS pass on what others need of it.
 //
 // What it is not: it knows the order and the prefixes of keys (package keys) and nothing of ranges, logs or versions.
