@@ -42,7 +42,7 @@ func newClient(c *cluster, of workload.Workload, place int) *simClient {
 	cl.proc = newProcess(c.k, cl.r, func(d int64, kind string, run func()) { c.k.after(d, cl.node, kind, run) })
 	var endpoints []string
 	for _, s := range c.stores {
-		endpoints = append(endpoints, address(s.id))
+		endpoints = append(endpoints, address(s.port))
 	}
 	first, err := client.Open(context.Background(), client.Options{
 		Endpoints: endpoints, Credential: credential(simTenant), Timeout: time.Duration(opTimeout),
@@ -181,7 +181,7 @@ func (c *cluster) judge() {
 	for _, w := range c.workloads {
 		for _, v := range w.Check(byWorkload[w.Name()]) {
 			if v.Outcome == check.Fail {
-				c.k.fail("%s: %s: %s", w.Name(), v.Checker, verdictText(&v))
+				c.k.broken(w.Name(), "%s: %s: %s", w.Name(), v.Checker, verdictText(&v))
 			}
 		}
 	}

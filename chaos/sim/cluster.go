@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.etcd.io/raft/v3"
 
@@ -39,7 +40,9 @@ type cluster struct {
 	codec     *encryption.Codec
 	joined    proto.StoreID // stores up to this one belong to the cluster
 	clientIDs int
+	complete  bool // the first stores all belong to the cluster
 	stopped   bool // clients begin nothing any more
+	missing   int  // stores that are to take the place of lost ones
 }
 
 // counters say whether a run was worth anything.
@@ -49,37 +52,40 @@ type counters struct {
 	leaders, splits, changes, moves int
 	offers, installs, removed       int
 	compared                        int
+	exits, lost, rotFound           int
 	verdicts                        [replica.Unknown + 1]int
 }
 
-func (c *counters) add(o *counters) {
-	c.ok += o.ok
-	c.failed += o.failed
-	c.unknown += o.unknown
-	c.crashes += o.crashes
-	c.boots += o.boots
-	c.faults += o.faults
-	c.leaders += o.leaders
-	c.splits += o.splits
-	c.changes += o.changes
-	c.moves += o.moves
-	c.offers += o.offers
-	c.installs += o.installs
-	c.removed += o.removed
-	c.compared += o.compared
-	for i := range c.verdicts {
-		c.verdicts[i] += o.verdicts[i]
+// number is a counter and what it counts.
+type number struct {
+	name string
+	n    int
+}
+
+func (c *counters) named() []number {
+	return []number{
+		{"operations that succeed", c.ok}, {"operations that fail", c.failed},
+		{"operations of unknown outcome", c.unknown},
+		{"faults", c.faults}, {"crashes", c.crashes}, {"ends after a failed write", c.exits},
+		{"stores lost for good", c.lost}, {"flipped bits found at boot", c.rotFound},
+		{"leaders", c.leaders}, {"splits", c.splits}, {"changes of membership", c.changes}, {"moves", c.moves},
+		{"range snapshots offered", c.offers}, {"range snapshots installed", c.installs},
+		{"replicas removed", c.removed}, {"comparisons of replicas", c.compared},
+		{"commands applied", c.verdicts[replica.Applied]},
+		{"commands of an earlier term", c.verdicts[replica.NotLeader]},
+		{"commands of an earlier epoch", c.verdicts[replica.StaleEpoch]},
+		{"commands refused: queue full", c.verdicts[replica.QueueFull]},
+		{"commands refused: can never be", c.verdicts[replica.Refused]},
+		{"commands of unknown outcome", c.verdicts[replica.Unknown]},
 	}
 }
 
 func (c *counters) String() string {
-	return fmt.Sprintf("ops %d ok %d failed %d unknown; %d faults %d crashes; %d leaders %d splits %d changes %d moves; "+
-		"%d snapshots offered %d installed; %d replicas removed; %d comparisons; applied %d not-leader %d stale %d "+
-		"full %d refused %d unknown %d",
-		c.ok, c.failed, c.unknown, c.faults, c.crashes, c.leaders, c.splits, c.changes, c.moves, c.offers, c.installs,
-		c.removed, c.compared, c.verdicts[replica.Applied], c.verdicts[replica.NotLeader],
-		c.verdicts[replica.StaleEpoch], c.verdicts[replica.QueueFull], c.verdicts[replica.Refused],
-		c.verdicts[replica.Unknown])
+	var parts []string
+	for _, n := range c.named() {
+		parts = append(parts, fmt.Sprintf("%d %s", n.n, n.name))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func newCluster(o *Options, log func(string, ...any)) *cluster {
@@ -126,7 +132,7 @@ func (c *cluster) bootstrap() (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := node.Bootstrap(e, system, nodeInfo(1)); err != nil {
+	if _, err := node.Bootstrap(e, system, nodeInfo(1, 1)); err != nil {
 		return err
 	}
 	if err := e.Close(); err != nil {

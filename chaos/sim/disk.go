@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/vipkv/vipkv/proto/storage"
 	"github.com/vipkv/vipkv/raftstore/engine"
@@ -53,16 +55,21 @@ func (s *store) runLog() {
 		sync = sync || group[i].step.Sync
 	}
 	if s.r.IntN(2) == 0 && group[0].step.Install == nil {
-		s.commit(&batch, false)
+		if !s.commit(&batch, false) {
+			return
+		}
 		batch = storage.Batch{}
 	}
 	s.after(s.latency(sync, s.logStall), "log", func() {
+		ok := true
 		if in := group[0].step.Install; in != nil {
-			s.install(in)
+			ok = s.install(in)
 		} else {
-			s.commit(&batch, sync)
+			ok = s.commit(&batch, sync)
 		}
-		s.logDone(group)
+		if ok {
+			s.logDone(group)
+		}
 	})
 }
 
@@ -81,30 +88,45 @@ func (s *store) logDone(group []job[replica.LogStep]) {
 	s.runLog()
 }
 
-func (s *store) commit(b *storage.Batch, sync bool) {
+func (s *store) commit(b *storage.Batch, sync bool) (ok bool) {
 	if b.Count() == 0 && !sync {
-		return
+		return true
 	}
-	if err := s.engine.Commit(b, sync); err != nil {
-		s.c.k.fail("store %d: commit: %w", s.id, err)
+	if !s.up { // an earlier write failed, and the process is gone
+		return false
 	}
+	err := s.engine.Commit(b, sync)
+	if err != nil {
+		s.writeFailed("commit", err)
+	}
+	return err == nil
 }
 
-func (s *store) install(in *replica.Install) {
+// writeFailed: a disk that fails, or is found damaged, ends the process; anything else is a bug.
+func (s *store) writeFailed(what string, err error) {
+	if errors.Is(err, engine.ErrFailed) {
+		s.exit(err)
+		return
+	}
+	s.c.k.fail("store %d: %s: %w", s.id, what, err)
+}
+
+func (s *store) install(in *replica.Install) (ok bool) {
 	tables, ok := s.snaps.take(in.Snapshot)
 	if !ok {
 		s.c.k.fail("store %d: install of range %d: its tables are gone", s.id, in.Range)
-		return
+		return false
 	}
 	if err := s.engine.IngestAndExcise(context.Background(), engine.Ingest{
 		Tables: tables, Excise: engine.Span{Start: in.ExciseStart, End: in.ExciseEnd}, Local: &in.Local,
 	}); err != nil {
-		s.c.k.fail("store %d: install of range %d: %w", s.id, in.Range, err)
-		return
+		s.writeFailed(fmt.Sprintf("install of range %d", in.Range), err)
+		return false
 	}
 	s.c.count.installs++
-	s.c.nemesis.moment(s)
+	s.c.nemesis.moment(s, "installed")
 	s.c.k.note("store %d installed a snapshot of range %d", s.id, in.Range)
+	return true
 }
 
 // runApply commits applies as they gather, without a sync.
@@ -121,15 +143,21 @@ func (s *store) runApply() {
 	s.applys.jobs = s.applys.jobs[n:]
 	var batch storage.Batch
 	for i := range group {
-		s.commit(&group[i].step.Ahead, false)
+		if !s.commit(&group[i].step.Ahead, false) {
+			return
+		}
 		batch.Append(&group[i].step.Batch)
 	}
 	if s.r.IntN(2) == 0 {
-		s.commit(&batch, false)
+		if !s.commit(&batch, false) {
+			return
+		}
 		batch = storage.Batch{}
 	}
 	s.after(s.latency(false, s.applyStall), "apply", func() {
-		s.commit(&batch, false)
+		if !s.commit(&batch, false) {
+			return
+		}
 		for i := range group {
 			group[i].core.ApplyDone(group[i].step.Token)
 			s.pump(group[i].core)

@@ -43,7 +43,7 @@ type front struct {
 func newFront(s *store) *front {
 	f := &front{s: s, services: services{}, answered: map[uint64]bool{}, sealers: map[proto.TenantID]mvcc.Sealer{}}
 	f.proc = newProcess(s.c.k, s.r, s.after)
-	f.log = slog.New(&logHandler{f.proc, int(s.id)})
+	f.log = slog.New(&logHandler{f.proc, s})
 	config := s.c.o.coreConfig()
 	f.calls = raftstore.NewCalls(raftstore.CallsConfig{
 		Store: s.id, Workers: coresPerStore, NewView: s.engine.NewView, Offer: f.offer,
@@ -73,7 +73,7 @@ func newFront(s *store) *front {
 func (f *front) memberConfig() node.MemberConfig {
 	s, o := f.s, &f.s.c.o.Upper
 	c := node.MemberConfig{
-		Engine: s.engine, Address: address(s.id), Wait: f.proc, Oracle: o.oracle(), Placement: o.placement(),
+		Engine: s.engine, Address: address(s.port), Wait: f.proc, Oracle: o.oracle(), Placement: o.placement(),
 		Connect: func(addr string) (grpc.ClientConnInterface, error) {
 			return s.c.connect(f.proc, int(s.id), addr)
 		},
@@ -84,7 +84,7 @@ func (f *front) memberConfig() node.MemberConfig {
 		Logger: f.log, Fetch: s.c.truth.fetch,
 	}
 	for _, other := range s.c.stores {
-		c.Seeds = append(c.Seeds, address(other.id))
+		c.Seeds = append(c.Seeds, address(other.port))
 	}
 	return c
 }
@@ -112,16 +112,16 @@ func (f *front) draw(b []byte) {
 	}
 }
 
-func (f *front) self() *internalpb.NodeInfo { return nodeInfo(f.s.id) }
+func (f *front) self() *internalpb.NodeInfo { return nodeInfo(f.s.id, f.s.port) }
 
-func nodeInfo(id proto.StoreID) *internalpb.NodeInfo {
-	return &internalpb.NodeInfo{NodeId: uint64(id), ClientAddress: address(id), PeerAddress: address(id)}
+func nodeInfo(id proto.StoreID, port int) *internalpb.NodeInfo {
+	return &internalpb.NodeInfo{NodeId: uint64(id), ClientAddress: address(port), PeerAddress: address(port)}
 }
 
 // join makes the store a member of the cluster, one after the other, so that ids are as in the simulation.
 func (f *front) join() {
 	s := f.s
-	for s.c.joined != s.id-1 {
+	for s.id <= proto.StoreID(s.c.o.Stores) && s.c.joined != s.id-1 {
 		_ = f.proc.Sleep(context.Background(), 20*time.Millisecond)
 	}
 	info := f.self()
@@ -136,15 +136,13 @@ func (f *front) join() {
 		}
 		id := engine.Identity{StoreID: proto.StoreID(resp.StoreId), NodeID: proto.NodeID(resp.NodeId)}
 		copy(id.ClusterID[:], resp.ClusterId)
-		if id.StoreID != s.id {
-			s.c.k.fail("store %d is called %d by the cluster", s.id, id.StoreID)
-			return
-		}
+		s.c.renumber(s, id.StoreID)
 		if err := engine.WriteIdentity(s.engine, id); err != nil {
 			s.c.k.fail("store %d: %w", s.id, err)
 			return
 		}
 		f.assemble(id)
+		s.c.replace()
 		return
 	}
 }
@@ -260,8 +258,8 @@ func (tenants) Authenticate(_ context.Context, secret string) (authz.Principal, 
 // logHandler shows what a process logs to a reader of a replayed run. An error that is logged is one that should not
 // have happened.
 type logHandler struct {
-	p     *process
-	store int
+	p *process
+	s *store
 }
 
 // Enabled implements slog.Handler.
@@ -276,10 +274,10 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 		text += fmt.Sprintf(" %s=%v", a.Key, a.Value)
 		return true
 	})
-	if r.Level >= slog.LevelError {
-		h.p.k.fail("store %d logs an error: %s", h.store, text)
+	if r.Level >= slog.LevelError && !h.s.failing {
+		h.p.k.fail("store %d logs an error: %s", h.s.id, text)
 	}
-	h.p.k.note("store %d: %s", h.store, text)
+	h.p.k.note("store %d: %s", h.s.id, text)
 	return nil
 }
 

@@ -49,6 +49,7 @@ type kernel struct {
 	trace   uint64 // hash over what happened, in order
 	failure error
 	current *fiber                           // that runs now
+	checker string                           // who found it
 	log     func(format string, args ...any) // nil: quiet
 }
 
@@ -95,9 +96,13 @@ func (k *kernel) runUntil(at int64, done func() bool) {
 	}
 }
 
-// fail ends the run: what has been promised does not hold.
-func (k *kernel) fail(format string, args ...any) {
+// fail ends the run: what nobody in particular looks after does not hold.
+func (k *kernel) fail(format string, args ...any) { k.broken(Invariant, format, args...) }
+
+// broken ends the run: what a checker looks after does not hold.
+func (k *kernel) broken(checker, format string, args ...any) {
 	if k.failure == nil {
+		k.checker = checker
 		k.failure = fmt.Errorf("at %.6fs: %w", float64(k.now)/1e9, fmt.Errorf(format, args...))
 	}
 }

@@ -10,8 +10,21 @@ type network struct {
 	links map[[2]int]*link
 	// loss in bursts, on top of Options.Loss
 	burst                     float64
+	lossy                     bool      // once the cluster is complete: to join twice takes two ids
+	perByte                   int64     // ns that a byte takes, on top of the usual
+	old                       []message // some of what was sent between stores, for replays
 	sent, dropped, duplicated uint64
 }
+
+// message is what was once sent between two stores.
+type message struct {
+	to      int
+	data    []byte
+	deliver func([]byte)
+}
+
+// oldMax bounds the messages that are kept for replays.
+const oldMax = 256
 
 type link struct {
 	cut     int   // number of faults that cut it
@@ -46,6 +59,9 @@ func (n *network) send(from, to int, kind string, data []byte, deliver func([]by
 		n.dropped++
 		return
 	}
+	if kind == "raft" {
+		n.keep(message{to, data, deliver})
+	}
 	copies := 1
 	if between && chance(n.r, n.o.Duplicate) {
 		n.duplicated++
@@ -62,9 +78,18 @@ func (n *network) send(from, to int, kind string, data []byte, deliver func([]by
 	}
 }
 
+// keep remembers a message in place of another one.
+func (n *network) keep(m message) {
+	if len(n.old) < oldMax {
+		n.old = append(n.old, m)
+	} else {
+		n.old[n.sent%oldMax] = m
+	}
+}
+
 // delay keeps a link's messages in order, but for a few that come late.
 func (n *network) delay(l *link, size int) int64 {
-	d := tail(n.r, n.o.LatencyLo, n.o.LatencyHi) + int64(size)*10 // 100 MB/s
+	d := tail(n.r, n.o.LatencyLo, n.o.LatencyHi) + int64(size)*(10+n.perByte) // 100 MB/s
 	if l.clogged > n.k.now {
 		d += l.clogged - n.k.now
 	}

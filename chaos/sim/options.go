@@ -41,6 +41,10 @@ type Options struct {
 	Quirks []fault.Quirk // that are active; none without the tag chaos
 
 	Upper UpperOptions
+
+	// Plan is the faults of the run, when it is Planned; else they are drawn.
+	Plan    []Entry
+	Planned bool
 }
 
 func (o *Options) String() string { return fmt.Sprintf("%+v", *o) }

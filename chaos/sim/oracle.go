@@ -55,10 +55,12 @@ func (o *oracle) status(s *store, st *replica.Status) {
 		o.leads(s, st)
 	}
 	if st.FirstIndex > st.Applied+1 {
-		o.c.k.fail("store %d: range %d has applied %d, but its log begins at %d", s.id, st.Range, st.Applied, st.FirstIndex)
+		o.c.k.broken(LogPlace, "store %d: range %d has applied %d, but its log begins at %d",
+			s.id, st.Range, st.Applied, st.FirstIndex)
 	}
 	if life := o.applied[place]; st.Applied < life {
-		o.c.k.fail("store %d: range %d went back from %d to %d", s.id, st.Range, life, st.Applied)
+		o.c.k.broken(LogPlace, "store %d: range %d went back from %d to %d", s.id, st.Range, life,
+			st.Applied)
 	} else if st.Applied > life {
 		o.applied[place] = st.Applied
 		o.compare(s, st.Range)
@@ -71,10 +73,11 @@ func (o *oracle) leads(s *store, st *replica.Status) {
 	case !ok:
 		o.leaders[term] = s.id
 		o.c.count.leaders++
-		o.c.nemesis.moment(s)
+		o.c.nemesis.moment(s, "leads")
 		o.c.k.note("store %d leads range %d in term %d", s.id, st.Range, st.Term)
 	case had != s.id:
-		o.c.k.fail("range %d has two leaders in term %d: stores %d and %d", st.Range, st.Term, had, s.id)
+		o.c.k.broken(OneLeader, "range %d has two leaders in term %d: stores %d and %d",
+			st.Range, st.Term, had, s.id)
 	}
 }
 
@@ -101,7 +104,7 @@ func (o *oracle) compare(s *store, id proto.RangeID) {
 func (o *oracle) check(s *store, state *internalpb.RangeState) {
 	hash, _, err := hashRange(s.engine, state)
 	if err != nil {
-		o.c.k.fail("store %d: read range %d: %w", s.id, state.Desc.RangeId, err)
+		o.c.k.broken(ReplicaEquality, "store %d: read range %d: %w", s.id, state.Desc.RangeId, err)
 		return
 	}
 	place := [2]uint64{state.Desc.RangeId, state.AppliedIndex}
@@ -112,8 +115,8 @@ func (o *oracle) check(s *store, state *internalpb.RangeState) {
 	}
 	o.c.count.compared++
 	if was.hash != hash {
-		o.c.k.fail("range %d at index %d: store %d differs from what store %d had at %.6fs", state.Desc.RangeId,
-			state.AppliedIndex, s.id, was.store, float64(was.at)/1e9)
+		o.c.k.broken(ReplicaEquality, "range %d at index %d: store %d differs from what store %d had at %.6fs",
+			state.Desc.RangeId, state.AppliedIndex, s.id, was.store, float64(was.at)/1e9)
 	}
 }
 
@@ -197,7 +200,7 @@ func (t *checkedSpans) verify(after string) {
 	})
 	for i := 1; i < len(all); i++ {
 		if a, b := all[i-1], all[i]; len(a.end) == 0 || bytes.Compare(a.end, b.start) > 0 {
-			t.s.c.k.fail("store %d: after %s, ranges %d and %d overlap", t.s.id, after, a.id, b.id)
+			t.s.c.k.broken(Spans, "store %d: after %s, ranges %d and %d overlap", t.s.id, after, a.id, b.id)
 		}
 	}
 }
@@ -226,6 +229,9 @@ func (o *oracle) converged() (ok bool, why string) {
 		replicas += len(l.Descriptor.Replicas)
 	}
 	for _, s := range o.c.stores {
+		if s.lost {
+			continue
+		}
 		replicas -= len(s.status)
 		if !s.up {
 			return false, fmt.Sprintf("store %d is not at rest", s.id)
@@ -265,28 +271,34 @@ func (o *oracle) final() {
 			s := o.c.store(proto.StoreID(p.StoreId))
 			state, err := replica.ReadState(s.engine, l.Range)
 			if err != nil {
-				o.c.k.fail("store %d: final read of range %d: %w", s.id, l.Range, err)
+				o.c.k.broken(FinalRead, "store %d: final read of range %d: %w", s.id, l.Range, err)
 				return
 			}
 			o.check(s, state)
 		}
 		state, err := replica.ReadState(l.store.engine, l.Range)
 		if err != nil {
-			o.c.k.fail("store %d: final read of range %d: %w", l.store.id, l.Range, err)
+			o.c.k.broken(FinalRead, "store %d: final read of range %d: %w", l.store.id, l.Range, err)
 			return
 		}
 		_, size, err := hashRange(l.store.engine, state)
 		if err != nil {
-			o.c.k.fail("store %d: final read of range %d: %w", l.store.id, l.Range, err)
+			o.c.k.broken(FinalRead, "store %d: final read of range %d: %w", l.store.id, l.Range, err)
 			return
 		}
 		believed, held = believed+state.Bytes, held+size
 	}
 	if believed != held {
-		o.c.k.fail("ranges hold %d bytes and believe to hold %d: a command was applied twice or not at all", held, believed)
+		o.c.k.broken(Sizes, "ranges hold %d bytes and believe to hold %d: a command was applied twice or not at all",
+			held, believed)
 	}
 	for _, s := range o.c.stores {
-		o.leftovers(s)
+		if s.rotten && !s.lost {
+			o.c.k.broken(Rot, "store %d: a bit was flipped and nobody saw it", s.id)
+		}
+		if !s.lost {
+			o.leftovers(s)
+		}
 	}
 }
 
@@ -310,7 +322,7 @@ func (o *oracle) leftovers(s *store) {
 			return d != nil && contains(d, key)
 		})
 		if !mine {
-			o.c.k.fail("store %d holds %q, but no range that has it", s.id, key)
+			o.c.k.broken(Leftovers, "store %d holds %q, but no range that has it", s.id, key)
 			break
 		}
 	}

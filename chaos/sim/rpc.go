@@ -11,8 +11,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
 	gproto "google.golang.org/protobuf/proto"
-
-	"github.com/vipkv/vipkv/proto"
 )
 
 // services are what a process serves: the handlers that gRPC would call.
@@ -110,7 +108,7 @@ func (n *conn) Invoke(
 	}
 	for _, o := range opts {
 		if p, ok := o.(grpc.PeerCallOption); ok { // it has left
-			p.PeerAddr.Addr = &net.TCPAddr{Port: addressBase + int(n.to.id)}
+			p.PeerAddr.Addr = &net.TCPAddr{Port: addressBase + n.to.port}
 		}
 	}
 	r := &reply{done: make(chan struct{})}
@@ -184,25 +182,25 @@ func (n *conn) back(r *reply, answer, failure []byte) {
 	})
 }
 
-// carry gives a call or an answer to the network. Until all stores belong to the cluster none is lost: a store whose
-// answer to its join is lost joins again under another id, and ids are places here.
+// carry gives a call or an answer to the network. Until all first stores belong to the cluster none is lost: a store
+// whose answer to its join is lost joins again under another id.
 func (n *conn) carry(from, to int, kind string, data []byte, deliver func([]byte)) {
-	if int(n.c.joined) == len(n.c.stores) {
+	if n.c.complete {
 		n.c.net.send(from, to, kind, data, deliver)
 		return
 	}
 	n.c.k.after(between(n.p.r, n.c.o.LatencyLo, n.c.o.LatencyHi), to, kind, func() { deliver(data) })
 }
 
-// addressBase and a store's id are its port.
+// addressBase and the number that a store expected to get are its port.
 const addressBase = 7000
 
-func address(id proto.StoreID) string { return fmt.Sprintf("127.0.0.1:%d", addressBase+int(id)) }
+func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", addressBase+port) }
 
 // connect returns the connection of a process on a node to an address.
 func (c *cluster) connect(p *process, node int, addr string) (grpc.ClientConnInterface, error) {
 	for _, s := range c.stores {
-		if address(s.id) == addr {
+		if address(s.port) == addr && !s.unborn {
 			return &conn{c: c, p: p, from: node, to: s}, nil
 		}
 	}

@@ -17,6 +17,10 @@ type Result struct {
 	History []history.Op
 	Probes  map[fault.Probe]int // how often each was reached; nil without the tag chaos
 	Quirks  map[fault.Quirk]int // how often each fired
+	Plan    []Entry             // the faults that were injected
+	Faults  map[string]int      // how many of each class
+	Idle    map[string]int      // how many found nothing to break
+	Checker string              // who found the failure; one of the names in checkers.go
 	count   counters
 }
 
@@ -30,15 +34,15 @@ const joinMax = 30 * sec
 // crypto/rand has been seeded, from which raft draws its election timeouts.
 func Run(o Options, log func(format string, args ...any)) (res Result) {
 	c := newCluster(&o, log)
-
 	fault.Begin(o.Seed, o.Quirks)
 	defer func() {
 		c.close()
 		if p := recover(); p != nil {
-			c.k.fail("panic: %v\n%s", p, debug.Stack())
+			c.k.broken(Panic, "panic: %v\n%s", p, debug.Stack())
 		}
 		res = Result{Options: o, Err: c.k.failure, Trace: c.k.trace, Events: c.k.count, Time: c.k.now,
-			History: c.history, count: c.count}
+			History: c.history, Plan: c.nemesis.plan, Faults: c.nemesis.counts, Idle: c.nemesis.idle,
+			Checker: c.k.checker, count: c.count}
 		res.Probes, res.Quirks = fault.End()
 	}()
 	if err := c.bootstrap(); err != nil {
@@ -49,6 +53,7 @@ func Run(o Options, log func(format string, args ...any)) (res Result) {
 	if c.k.failure == nil && int(c.joined) < len(c.stores) {
 		c.k.fail("after %d s only %d stores are in the cluster", joinMax/sec, c.joined)
 	}
+	c.complete = true
 	c.startClients()
 	c.nemesis.start()
 	c.k.runUntil(c.k.now+o.Duration, nil)
@@ -77,7 +82,7 @@ func (c *cluster) rest() {
 		if ok && c.idle() {
 			return
 		} else if c.k.now >= deadline {
-			c.k.fail("not at rest %d s after the last fault: %s", healMax/sec, why)
+			c.k.broken(Rest, "not at rest %d s after the last fault: %s", healMax/sec, why)
 		}
 		c.k.runUntil(c.k.now+100*ms, nil)
 	}

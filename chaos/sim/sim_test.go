@@ -16,85 +16,162 @@ import (
 	"go/token"
 
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/proto/fault"
 )
 
 var (
 	seeds   = flag.Int("seeds", 20, "how many seeds TestSeeds runs")
 	from    = flag.Uint64("from", 1, "the first seed of TestSeeds")
 	oneSeed = flag.Uint64("seed", 0, "run this seed only, and say what happens")
+	onePlan = flag.String("plan", "", "run the plan in this file only, and say what happens")
+	shrink  = flag.Bool("shrink", false, "with -seed or -plan: look for a smaller plan that fails alike")
 	stop    = flag.Bool("stop", false, "stop at the first seed that fails")
-	out     = flag.String("out", "", "a directory for the histories of runs that fail")
+	out     = flag.String("out", "", "a directory for plans and for the histories of runs that fail")
+	saveTo  = flag.String("json", "", "a file for the report of TestSeeds, for -merge")
+	merge   = flag.String("merge", "", "TestMerge puts the reports *.json of this directory together")
 )
 
-// run carries a seed out. raft draws its election timeouts from crypto/rand, so that is seeded too.
+// run carries out a seed.
 func run(t *testing.T, seed uint64, log func(string, ...any)) Result {
-	cryptotest.SetGlobalRandom(t, seed)
+	return runOptions(t, DrawOptions(seed), log)
+}
+
+// runOptions carries out a run. raft draws its election timeouts from crypto/rand, so that is seeded too.
+func runOptions(t *testing.T, o Options, log func(string, ...any)) Result {
+	cryptotest.SetGlobalRandom(t, o.Seed)
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run makes much garbage and lives for a second
-	return Run(DrawOptions(seed), log)
+	return Run(o, log)
 }
 
 func TestSeeds(t *testing.T) {
-	if *oneSeed != 0 {
-		r := run(t, *oneSeed, t.Logf)
-		t.Logf("%v\n%v\ntrace %016x, %d events", &r.Options, &r.count, r.Trace, r.Events)
-		if r.Err != nil {
-			save(t, &r)
-			t.Fatalf("seed %d: %v", *oneSeed, r.Err)
-		}
+	switch {
+	case *oneSeed != 0:
+		single(t, DrawOptions(*oneSeed))
+	case *onePlan != "":
+		single(t, readPlan(t, *onePlan))
+	default:
+		many(t)
+	}
+}
+
+// single runs one and says what happens.
+func single(t *testing.T, o Options) {
+	r := runOptions(t, o, t.Logf)
+	t.Logf("%v\n%v\ntrace %016x, %d events", &r.Options, &r.count, r.Trace, r.Events)
+	if r.Err == nil {
 		return
 	}
-	var sum counters
-	var simulated int64
-	var events uint64
+	save(t, &r)
+	t.Errorf("seed %d: %s: %v", o.Seed, r.Checker, r.Err)
+	if *shrink {
+		less, failed := Shrink(r, 300, func(o Options) Result { return runOptions(t, o, nil) }, t.Logf)
+		path := savePlan(t, &less, &failed)
+		t.Logf("%d faults of %d are enough: go test ./chaos/sim -run TestSeeds -count=1 -v -plan=%s", len(less.Plan),
+			len(r.Plan), path)
+	}
+}
+
+func many(t *testing.T) {
+	report := NewReport()
 	begin := time.Now()
 	for seed := *from; seed < *from+uint64(*seeds) && !(*stop && t.Failed()); seed++ {
 		r := run(t, seed, nil)
-		sum.add(&r.count)
-		simulated, events = simulated+r.Time, events+r.Events
+		report.Run(&r)
 		switch {
 		case r.Err != nil:
 			save(t, &r)
-			t.Errorf("seed %d: %v\n%v\n%v\nreplay: go test ./chaos/sim -run TestSeeds -count=1 -v -seed=%d", seed, r.Err,
-				&r.Options, &r.count, seed)
+			report.Failed = append(report.Failed, fmt.Sprintf("seed %d: %s: %v", seed, r.Checker, r.Err))
+			t.Errorf("seed %d: %s: %v\n%v\n%v\nreplay: go test %s./chaos/sim -run TestSeeds -count=1 -v -seed=%d\n"+
+				"find what of it is needed: the same with -shrink", seed, r.Checker, r.Err, &r.Options, &r.count, tags(), seed)
 		case r.count.ok < okMin:
 			t.Errorf("seed %d proves nothing: %v", seed, &r.count)
 		}
 		if seed%20 == 0 {
+			report.Replayed++
 			if again := run(t, seed, nil); again.Trace != r.Trace {
 				t.Errorf("seed %d: two runs differ: traces %016x and %016x", seed, r.Trace, again.Trace)
 			}
 		}
 	}
-	t.Logf("%d seeds, %d simulated seconds, %d events in %v\n%v", *seeds, simulated/sec, events, time.Since(begin), &sum)
-	if *seeds >= 20 {
-		sum.guard(t, *seeds)
+	t.Logf("in %v", time.Since(begin))
+	if *saveTo != "" {
+		if err := report.Save(*saveTo); err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
+	t.Log(report)
+	guard(t, report)
+}
+
+func tags() string {
+	if fault.Built {
+		return "-tags chaos "
+	}
+	return ""
+}
+
+// TestMerge puts the reports of several processes together and judges the whole.
+func TestMerge(t *testing.T) {
+	if *merge == "" {
+		return
+	}
+	paths, err := filepath.Glob(filepath.Join(*merge, "*.json"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no reports in %s: %v", *merge, err)
+	}
+	sum := NewReport()
+	for _, path := range paths {
+		r, err := LoadReport(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Add(r)
+	}
+	fmt.Print(sum)
+	for _, f := range sum.Failed {
+		t.Error(f)
+	}
+	guard(t, sum)
 }
 
 // okMin is how many operations must succeed in a run for it to count.
 const okMin = 100
 
 // guard fails when the runs together did not see enough of what they are for.
-func (c *counters) guard(t *testing.T, runs int) {
-	for _, g := range []struct {
-		what      string
-		got, each float64 // at least so many a run, on average
-	}{
-		{"operations that succeed", float64(c.ok), 500},
-		{"faults", float64(c.faults), 10},
-		{"crashes", float64(c.crashes), 2},
-		{"leaders", float64(c.leaders), 5},
-		{"splits", float64(c.splits), 0.5},
-		{"changes of membership", float64(c.changes), 6},
-		{"moves", float64(c.moves), 0.3},
-		{"range snapshots installed", float64(c.installs), 2},
-		{"replicas removed", float64(c.removed), 0.3},
-		{"comparisons of replicas", float64(c.compared), 100},
-		{"commands of an earlier term", float64(c.verdicts[2]), 0.2},
-		{"commands of an earlier epoch", float64(c.verdicts[3]), 0.2},
+func guard(t *testing.T, r *Report) {
+	if r.Seeds < 20 {
+		return
+	}
+	for name, each := range map[string]float64{ // at least so many a run, on average
+		"operations that succeed":      500,
+		"faults":                       10,
+		"crashes":                      2,
+		"leaders":                      5,
+		"splits":                       0.5,
+		"changes of membership":        6,
+		"moves":                        0.3,
+		"range snapshots installed":    2,
+		"replicas removed":             0.3,
+		"comparisons of replicas":      100,
+		"commands of an earlier term":  0.2,
+		"commands of an earlier epoch": 0.2,
+		"ends after a failed write":    0.3,
+		"stores lost for good":         0.1,
 	} {
-		if g.got < g.each*float64(runs) {
-			t.Errorf("too few %s: %v in %d runs, want %v a run", g.what, g.got, runs, g.each)
+		if float64(r.Counts[name]) < each*float64(r.Seeds) {
+			t.Errorf("too few %s: %d in %d runs, want %v a run", name, r.Counts[name], r.Seeds, each)
+		}
+	}
+	if r.Seeds < 200 || !fault.Built {
+		return
+	}
+	for _, name := range r.NeverReached() {
+		t.Errorf("%d runs never reached %s", r.Seeds, name)
+	}
+	for _, f := range faultClasses() {
+		if r.Faults[f.name] == 0 {
+			t.Errorf("%d runs never saw %s", r.Seeds, f.name)
 		}
 	}
 }

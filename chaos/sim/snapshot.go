@@ -159,7 +159,7 @@ func (n *snapshots) receive(id uint64, rows []byte) bool {
 		n.s.c.k.fail("store %d: write tables: %w", n.s.id, err)
 		return false
 	}
-	n.s.c.nemesis.moment(n.s)
+	n.s.c.nemesis.moment(n.s, "received")
 	n.s.with(proto.RangeID(in.header.Message.RangeId), func(c *replica.Core) {
 		c.SnapshotReceived(id, in.header.Message)
 	})

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 	"github.com/vipkv/vipkv/raftstore/engine"
 	"github.com/vipkv/vipkv/raftstore/replica"
@@ -20,15 +22,20 @@ const coresPerStore = 2
 type store struct {
 	c    *cluster
 	id   proto.StoreID
+	port int // of its address: the id that it expected to get
 	disk *engine.MemDisk
 	r    *rand.Rand // its disk's and processor's delays
 
-	up     bool
-	boots  int    // events of an earlier boot never happen
-	life   uint64 // counts crashes
-	paused bool
-	waits  []func() // events that came while it was paused
-	clock  clock
+	up      bool
+	boots   int    // events of an earlier boot never happen
+	life    uint64 // counts crashes
+	paused  bool
+	lost    bool     // for good: its disk is gone
+	unborn  bool     // there is an id, but there never was a store
+	rotten  bool     // a bit of its disk was flipped
+	failing bool     // its engine has failed, and its process is about to end
+	waits   []func() // events that came while it was paused
+	clock   clock
 
 	logStall, applyStall int64 // until then the disk does not answer
 	frontStall           int64 // until then what was evaluated may wait before it is proposed
@@ -52,7 +59,9 @@ type core struct {
 }
 
 func newStore(c *cluster, id int) *store {
-	return &store{c: c, id: proto.StoreID(id), disk: engine.NewMemDisk(), r: c.k.rng("store", id), clock: newClock(c.k)}
+	return &store{
+		c: c, id: proto.StoreID(id), port: id, disk: engine.NewMemDisk(), r: c.k.rng("store", id), clock: newClock(c.k),
+	}
 }
 
 // after makes an event of this boot of the store's process. It waits while the process is paused.
@@ -73,14 +82,18 @@ func (s *store) happen(boot int, run func()) {
 
 // boot starts the process from what is on the disk.
 func (s *store) boot() {
+	if s.lost || s.up {
+		return
+	}
 	s.boots++
 	s.up, s.paused, s.waits = true, false, nil
 	s.fs = engine.MemFS()
-	var err error
-	if s.engine, err = engine.OpenMem(s.disk, engine.Options{FS: s.fs}); err != nil {
-		s.c.k.fail("store %d: open: %w", s.id, err)
+	opened, err := engine.OpenMem(s.disk, engine.Options{FS: s.fs})
+	if err != nil {
+		s.cannotOpen(err)
 		return
 	}
+	s.engine, s.failing = &watched{opened, s}, false
 	s.spans = newCheckedSpans(s)
 	s.status = map[proto.RangeID]*replica.Status{}
 	s.logs, s.applys = stream[replica.LogStep]{}, stream[replica.ApplyStep]{}
@@ -92,12 +105,12 @@ func (s *store) boot() {
 	}
 	ids, err := replica.Ranges(s.engine)
 	if err != nil {
-		s.c.k.fail("store %d: list ranges: %w", s.id, err)
+		s.c.k.broken(Boot, "store %d: list ranges: %w", s.id, err)
 		return
 	}
 	for _, id := range ids {
 		if err := s.coreOf(id).Load(id); err != nil {
-			s.c.k.fail("store %d: boot: %w", s.id, err)
+			s.c.k.broken(Boot, "store %d: boot: %w", s.id, err)
 			return
 		}
 	}
@@ -110,18 +123,67 @@ func (s *store) boot() {
 	s.after(between(s.r, 0, s.c.o.TickNS), "tick", s.tick)
 }
 
-// crash stops the process; its disk keeps what was synced and some of what was written after.
-func (s *store) crash() {
-	keep := 0
-	if n := s.disk.Unsynced(); n > 0 {
-		keep = s.r.IntN(n + 1)
-	}
-	s.c.k.note("crash store %d, keep %d of %d", s.id, keep, s.disk.Unsynced())
-	s.disk.Crash(keep)
+// crash stops the process. Its disk keeps what was synced and the first keep bytes of what was written after; stray as
+// in MemDisk.CrashTorn.
+func (s *store) crash(keep int, stray bool) {
+	s.c.k.note("crash store %d, keep %d of %d bytes", s.id, keep, s.disk.UnsyncedBytes())
+	s.disk.CrashTorn(keep, stray)
 	s.up, s.waits = false, nil
 	s.front.proc.kill()
 	s.life++
 	s.c.count.crashes++
+	s.c.oracle.reborn(s)
+}
+
+// exit is what a process does when its disk fails a write: it ends. Somebody starts it again, and again.
+func (s *store) exit(err error) {
+	if !s.up {
+		return
+	}
+	s.c.k.note("store %d ends: %v", s.id, err)
+	s.c.count.exits++
+	s.crash(s.r.IntN(s.disk.UnsyncedBytes()+1), false)
+	s.restart()
+}
+
+// watched is an engine whose failure ends the process, whoever writes: replicas, or the code above them.
+type watched struct {
+	engine.Engine
+	s *store
+}
+
+// Commit implements engine.Engine.
+func (w *watched) Commit(b *storage.Batch, sync bool) error {
+	err := w.Engine.Commit(b, sync)
+	if errors.Is(err, engine.ErrFailed) && !w.s.failing {
+		w.s.failing = true
+		w.s.after(0, "exit", func() { w.s.exit(err) })
+	}
+	return err
+}
+
+func (s *store) restart() {
+	life := s.life
+	s.c.k.after(between(s.r, 200*ms, 2*sec), 0, "restart", func() {
+		if s.life == life {
+			s.boot()
+		}
+	})
+}
+
+// cannotOpen: a disk without room is tried again; one that is damaged is given up, if it is damaged.
+func (s *store) cannotOpen(err error) {
+	s.up = false
+	s.life++
+	switch {
+	case errors.Is(err, engine.ErrDiskFull):
+		s.restart()
+	case errors.Is(err, engine.ErrCorrupt) && s.rotten:
+		s.c.count.rotFound++
+		s.c.lose(s, err.Error())
+	default:
+		s.c.k.broken(Boot, "store %d: open: %w", s.id, err)
+	}
 }
 
 func (s *store) pause() { s.paused = true }
@@ -169,7 +231,7 @@ func (s *store) pump(c *core) {
 // dispatch carries effects out. Statuses come before answers.
 func (s *store) dispatch(c *core, e *replica.Effects) {
 	if e.Fatal != nil {
-		s.c.k.fail("store %d: %w", s.id, e.Fatal)
+		s.c.k.broken(Fatal, "store %d: %w", s.id, e.Fatal)
 		return
 	}
 	for i := range e.Log {
@@ -180,12 +242,15 @@ func (s *store) dispatch(c *core, e *replica.Effects) {
 		s.applys.jobs = append(s.applys.jobs, job[replica.ApplyStep]{c, e.Apply})
 		s.runApply()
 	}
+	if !s.up { // a write failed, and the process is gone
+		return
+	}
 	s.send(e.Messages)
 	for i := range e.Statuses {
 		s.publish(&e.Statuses[i])
 	}
 	for _, h := range e.Handoffs {
-		s.c.nemesis.moment(s)
+		s.c.nemesis.moment(s, "handoff")
 		d := between(s.r, 0, 300*us)
 		if s.r.IntN(20) == 0 { // the other core is busy
 			d = between(s.r, 0, 2*sec)
@@ -216,7 +281,7 @@ func (s *store) publish(st *replica.Status) {
 	s.c.oracle.status(s, st)
 	s.front.calls.Publish(st)
 	if st.Removed {
-		s.c.nemesis.moment(s)
+		s.c.nemesis.moment(s, "removed")
 		delete(s.status, st.Range)
 		return
 	}

@@ -116,6 +116,9 @@ func (t *truth) clear(b []byte, where string, store proto.StoreID) {
 // final looks at everything that the stores hold.
 func (t *truth) final() {
 	for _, s := range t.c.stores {
+		if s.lost {
+			continue
+		}
 		if err := t.look(s); err != nil {
 			t.c.k.fail("store %d: %w", s.id, err)
 			return

@@ -30,24 +30,3 @@ const (
 	// SwallowSyncError goes on after a write or sync that failed, as if it had not.
 	SwallowSyncError Name = "swallow-sync-error"
 )
-
-// Mutant is a row of the registry.
-type Mutant struct {
-	Name   Name
-	Breaks string // the invariant, of raftstore/replica
-	Killer string // the checks that see it
-}
-
-// Registry lists all mutants.
-func Registry() []Mutant {
-	return []Mutant{
-		{SkipLogSync, "I1: what is acknowledged is on the disk", "one leader a term, replica equality, streams"},
-		{SkipEpochCheck, "I5: a command takes effect only under the epoch of its evaluation",
-			"replica equality, linearizability"},
-		{SkipTermCheck, "I5: a command takes effect only in the term of its evaluation",
-			"sizes add up, streams, linearizability"},
-		{AppliedIndexApart, "I1: the applied index is in the batch of the effects", "replica equality"},
-		{TruncatePastApplied, "I2: a truncation never passes the applied index", "log and applied index, boot"},
-		{SnapshotInTwoSteps, "I3: a range snapshot is installed in one step", "boot, replica equality"},
-	}
-}

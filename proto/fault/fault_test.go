@@ -9,7 +9,7 @@ import (
 func TestRegistry(t *testing.T) {
 	seen := map[fault.Name]bool{}
 	for _, m := range fault.Registry() {
-		if m.Name == "" || m.Breaks == "" || m.Killer == "" || seen[m.Name] {
+		if m.Name == "" || m.Breaks == "" || len(m.Killers) == 0 || seen[m.Name] {
 			t.Errorf("mutant %q is not well-formed or there twice", m.Name)
 		}
 		seen[m.Name] = true

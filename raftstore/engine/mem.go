@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // MemDisk is what an in-memory engine leaves behind when it stops: the stand-in for a disk. It holds bytes with
-// checksums, a checkpoint and a log, and knows how much of the log has been synced, so that a crash can lose or tear the
-// rest. It can be full, fail, and rot. It has no goroutine and no randomness: the same calls give the same bytes.
+// checksums, a checkpoint and a log, and knows how much of the log has been synced, so that a crash can lose or tear
+// the rest. It can be full, fail, and rot. It has no goroutine and no randomness: the same calls give the same bytes.
 type MemDisk struct {
 	mu      sync.RWMutex
 	bytes   memLog
@@ -25,7 +26,8 @@ type MemDisk struct {
 	room    int   // how many more bytes fit; negative: no limit
 	trouble error // what the write that failsIn counts down to meets
 	failsIn int
-	void    int // the mutant that swallows a failed sync: steps from here on never reach the disk; negative: all do
+	// void is for the mutant that swallows a failed sync: steps from here on never reach the disk. Negative: all do.
+	void int
 }
 
 const (
@@ -134,9 +136,9 @@ type memEngine struct {
 	failed error // guarded by disk.mu; as I5
 }
 
-// OpenMem opens the engine on d, with what its bytes hold. It returns ErrLocked when another one is open, ErrCorrupt when
-// the bytes are not what was written, ErrDiskFull when there is no room. Of o it uses FS, where the tables to ingest
-// are, by default an empty one in memory.
+// OpenMem opens the engine on d, with what its bytes hold. It returns ErrLocked when another one is open, ErrCorrupt
+// when the bytes are not what was written, ErrDiskFull when there is no room. Of o it uses FS, where the tables to
+// ingest are, by default an empty one in memory.
 func OpenMem(d *MemDisk, o Options) (Engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -228,17 +230,17 @@ func (d *MemDisk) writeLocked(b *storage.Batch) error {
 		d.bytes.bytes -= len(f) - len(f)/2
 		return err
 	}
-	f := d.bytes.append(b.Bytes()) // the caller may reuse b: the tree's keys and values are slices of the frame
+	// The caller may reuse b: the tree's keys and values are slices of the frame.
+	f := d.bytes.append(b.Bytes())
 	if d.room >= 0 {
 		d.room = max(0, d.room-size)
 	}
-	own, derr := f.batch()
-	if derr != nil {
-		panic(fmt.Sprintf("batch was checked: %v", derr))
+	own, decodeErr := f.batch()
+	if decodeErr != nil {
+		return decodeErr
 	}
-	applyBatch(d.live, &own)
 	d.shared = nil
-	return err
+	return errors.Join(err, applyBatch(d.live, &own))
 }
 
 // troubleLocked counts down to the operation that fails.
@@ -252,14 +254,11 @@ func (d *MemDisk) troubleLocked() error {
 	return d.trouble
 }
 
-func applyBatch(t *btree.BTreeG[item], b *storage.Batch) {
+func applyBatch(t *btree.BTreeG[item], b *storage.Batch) error {
 	for r := b.Ops(); ; {
 		op, ok, err := r.Next()
-		if err != nil {
-			panic(fmt.Sprintf("batch was checked: %v", err))
-		}
-		if !ok {
-			return
+		if err != nil || !ok {
+			return err
 		}
 		switch op.Kind {
 		case storage.OpSet:

@@ -134,8 +134,7 @@ func replay(t *btree.BTreeG[item], f frame) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	applyBatch(t, &b)
-	return nil
+	return applyBatch(t, &b)
 }
 
 // tear keeps the first keep bytes of what is not durable. The frame in which the cut falls has zeros from there on;

@@ -1,0 +1,79 @@
+package sim
+
+func processFaults() []faultClass {
+	return []faultClass{
+		{"crash", 4, (*injection).crashOne},
+		{"crash-all", 1, (*injection).crashAll},
+		{"pause", 2, (*injection).pause},
+		{"wipe", 1, (*injection).wipe},
+		{"clock-jump", 2, (*injection).clockJump},
+		{"clock-rate", 1, (*injection).clockRate},
+	}
+}
+
+// crash cuts the power of a store. Its disk keeps any part of what was not synced, at times with the last step torn.
+func (n *injection) crash(s *store) {
+	if !s.up {
+		return
+	}
+	keep := n.r.IntN(s.disk.UnsyncedBytes() + 1)
+	if sector := []int{1, 512, 4096}[n.r.IntN(3)]; n.r.IntN(4) > 0 {
+		keep -= keep % sector
+	}
+	s.crash(keep, n.r.IntN(3) == 0)
+	d := between(n.r, 50*ms, 3*sec)
+	if n.r.IntN(6) == 0 {
+		d = between(n.r, deadAfter, 2*deadAfter)
+	}
+	n.later(d, s.boot)
+}
+
+func (n *injection) crashOne() { n.crash(n.store()) }
+
+func (n *injection) crashAll() {
+	for _, s := range n.c.stores {
+		n.crash(s)
+	}
+}
+
+func (n *injection) pause() {
+	s := n.store()
+	if !s.up || s.paused {
+		n.nothing("the store is not running")
+		return
+	}
+	boot := s.boots
+	s.pause()
+	n.later(between(n.r, 200*ms, 4*sec), func() {
+		if s.up && s.boots == boot {
+			s.resume()
+		}
+	})
+}
+
+// wipe takes a store's disk away. A new store, with a new id, takes its place.
+func (n *injection) wipe() {
+	s := n.store()
+	if why := n.c.mayLose(s); why != "" {
+		n.nothing(why)
+		return
+	}
+	n.c.lose(s, "its disk is gone")
+}
+
+// clockJump sets a store's wall clock forwards or back.
+func (n *injection) clockJump() {
+	s := n.store()
+	most := []int64{100 * ms, sec, 30 * sec, 600 * sec}[n.r.IntN(4)]
+	d := between(n.r, -most, most)
+	s.clock.jump(d)
+	n.c.k.note("store %d: the clock jumps by %.3f s", s.id, float64(d)/1e9)
+}
+
+// clockRate lets a store's clock run fast or slow for a while.
+func (n *injection) clockRate() {
+	s := n.store()
+	was := s.clock.rate
+	s.clock.setRate(0.7 + 0.6*n.r.Float64())
+	n.later(between(n.r, sec, 8*sec), func() { s.clock.setRate(was) })
+}
