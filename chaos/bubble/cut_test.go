@@ -79,6 +79,6 @@ func TestSwizzle(t *testing.T) {
 			w.mend()
 		}
 		w.sleep(3 * time.Second)
-		w.finish(100)
+		w.finish(50)
 	})
 }

@@ -106,7 +106,7 @@ func TestLateJoin(t *testing.T) {
 		w.during("the first node is gone", 20, func() { w.sleep(8 * time.Second) })
 		w.mend()
 		w.sleep(3 * time.Second)
-		w.finish(150)
+		w.finish(80)
 	})
 }
 

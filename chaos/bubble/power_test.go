@@ -51,7 +51,7 @@ func TestPowerBlink(t *testing.T) {
 			must(t, w.Start(n))
 		}
 		w.mend()
-		w.finish(200)
+		w.finish(80)
 	})
 }
 

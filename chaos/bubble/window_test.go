@@ -8,6 +8,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/bubble"
 	"github.com/vipkv/vipkv/kv/client"
+	"github.com/vipkv/vipkv/kv/node"
 )
 
 // What a request id and a client id promise for ten minutes holds for ten minutes, and a key lives as long as its TTL;
@@ -15,7 +16,11 @@ import (
 func TestWindowAndTTL(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		ctx := t.Context()
-		c, err := bubble.New(ctx, 3, options(t))
+		o := options(t)
+		o.Tune = func(n *node.Tunables) { // fewer wake-ups: twenty minutes pass
+			n.TickInterval, n.HeartbeatInterval = 500*time.Millisecond, 2*time.Second
+		}
+		c, err := bubble.New(ctx, 3, o)
 		must(t, err)
 		acme, err := c.Tenant(ctx, "acme")
 		must(t, err)
