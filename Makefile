@@ -6,7 +6,7 @@ HOURS ?= 1
 TEST_TIMEOUT ?= 15m
 MESSAGES ?=
 ACCEPT ?= go test ./chaos/proc -run Accept -count=1 -v -timeout=60m -rounds=10 -trials=9 -data=$(MESSAGES)
-CHAOS ?= go test ./chaos/machine -run TestChaos -count=1 -v -timeout=60m
+CHAOS ?= go test ./chaos/machine -run 'TestChaos|TestPowerLoss' -count=1 -v -timeout=60m
 FAILOVER ?= go test ./chaos/failover -run TestFailover -count=1 -v -timeout=120m
 TRIALS ?= 9
 SMOKE ?= go test ./chaos/proc -run Smoke -count=1 -v -timeout=10m

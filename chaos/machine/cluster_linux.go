@@ -26,6 +26,8 @@ type Options struct {
 	Nodes int
 	// Set are tunables of all nodes, KEY=VALUE.
 	Set []string
+	// Env, when set, returns what is added to a node's environment.
+	Env func(node int) []string
 	// DiskBytes is the size of a node's disk. Default 1 GiB.
 	DiskBytes int64
 	// Seed decides which packets are lost.
@@ -67,7 +69,7 @@ func New(ctx context.Context, o Options) (c *Cluster, err error) {
 		return c, err
 	}
 	c.Cluster, err = proc.New(ctx, proc.Options{
-		Binary: o.Binary, Dir: o.Dir, Nodes: o.Nodes, Set: o.Set, Site: c.site,
+		Binary: o.Binary, Dir: o.Dir, Nodes: o.Nodes, Set: o.Set, Env: o.Env, Site: c.site,
 	})
 	return c, err
 }

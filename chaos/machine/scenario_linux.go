@@ -9,6 +9,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/history"
+	"github.com/vipkv/vipkv/chaos/judge"
 	"github.com/vipkv/vipkv/chaos/workload"
 	"github.com/vipkv/vipkv/chaos/workload/load"
 	"github.com/vipkv/vipkv/kv/client"
@@ -32,16 +33,20 @@ type Scenario struct {
 	Seed  uint64
 	// Warm, Hold and Rest are how long the load runs before, during and after the fault.
 	Warm, Hold, Rest time.Duration
-	// Workloads by name. Required.
+	// Workloads by name. Empty: all.
 	Workloads []string
-	// Tenant of the load, which is made. Required.
-	Tenant string
-	// Canary is the name whose check.CanaryValue all values carry. Required.
+	// Pace is the mean pause of a client between two operations. Default: package load's.
+	Pace time.Duration
+	// Name begins the names of the tenants and keys of this scenario, which are made. Required.
+	Name string
+	// Canary is the name whose check.CanaryValue the values carry. Required.
 	Canary string
 }
 
 // Outcome of a scenario.
 type Outcome struct {
+	Name     string
+	Began    time.Time // what times of operations and of the fault count from
 	Fault    history.Fault
 	Ops      []history.Op
 	Verdicts []check.Verdict
@@ -61,15 +66,17 @@ func (o *Outcome) problem(format string, args ...any) {
 // judges. An error means that the cluster is not as it should be, or that the harness failed: nothing
 // more can be run on it.
 func (c *Cluster) Run(ctx context.Context, s Scenario) (o *Outcome, err error) {
-	work, cl, err := c.startLoad(ctx, s)
+	stores, err := c.stores(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Fault.Name, err)
 	}
-	defer func() {
-		work.Stop()
-		err = errors.Join(err, cl.Close())
-	}()
-	o = &Outcome{}
+	defer func() { err = errors.Join(err, stores.close()) }()
+	work, err := startLoad(ctx, s, stores)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Fault.Name, err)
+	}
+	defer work.Stop()
+	o = &Outcome{Name: s.Name, Began: time.Now().Add(-time.Duration(work.Now()))}
 	defer func() { o.Ops = work.Ops() }()
 	time.Sleep(s.Warm)
 	if err := c.hurt(ctx, s, work, o); err != nil {
@@ -88,33 +95,66 @@ func (c *Cluster) Run(ctx context.Context, s Scenario) (o *Outcome, err error) {
 	if err := work.Final(final); err != nil {
 		return o, fmt.Errorf("after %s of %s: %w", o.Fault.Name, o.Fault.Target, err)
 	}
-	o.judge(s, work)
+	dump, err := judge.ReadDump(final, stores.asked(), work.Ops(), judge.DumpOptions{Prefix: s.prefix()})
+	if err != nil {
+		return o, fmt.Errorf("after %s of %s: %w", o.Fault.Name, o.Fault.Target, err)
+	}
+	o.judge(s, work, dump)
 	return o, nil
 }
 
-// startLoad makes the tenant and starts the workloads.
-func (c *Cluster) startLoad(ctx context.Context, s Scenario) (*load.Load, *client.Client, error) {
-	key, err := c.NewTenant(ctx, s.Tenant)
-	if err != nil {
-		return nil, nil, err
+// prefix begins all keys of a scenario.
+func (s *Scenario) prefix() string { return s.Name + "/" }
+
+// tenants are those that operations name: one whose canary is looked for, and two that must not see
+// each other.
+func (s *Scenario) tenants() []string { return []string{s.Canary, "a", "b"} }
+
+// clients of tenants, by the names that operations have for them.
+type clients map[string]*client.Client
+
+func (m clients) asked() map[string]workload.Store {
+	out := map[string]workload.Store{}
+	for name, cl := range m {
+		out[name] = cl
 	}
-	cl, err := c.Open(ctx, key)
-	if err != nil {
-		return nil, nil, err
+	return out
+}
+
+func (m clients) close() error {
+	var errs []error
+	for _, cl := range m {
+		errs = append(errs, cl.Close())
 	}
-	cfg := load.Config{Stores: map[string]workload.Store{s.Canary: cl}, Seed: s.Seed}
-	for _, name := range s.Workloads {
-		w, err := workload.New(name, workload.Options{})
-		if err != nil {
-			return nil, nil, errors.Join(err, cl.Close())
+	return errors.Join(errs...)
+}
+
+// stores makes the tenants of a scenario.
+func (c *Cluster) stores(ctx context.Context, s Scenario) (clients, error) {
+	m := clients{}
+	for _, name := range s.tenants() {
+		key, err := c.NewTenant(ctx, s.Name+"-"+name)
+		if err == nil {
+			m[name], err = c.Open(ctx, key)
 		}
-		cfg.Workloads = append(cfg.Workloads, &marked{w, s.Canary})
+		if err != nil {
+			delete(m, name)
+			return nil, errors.Join(err, m.close())
+		}
 	}
-	work, err := load.Start(ctx, cfg)
+	return m, nil
+}
+
+func startLoad(ctx context.Context, s Scenario, stores clients) (*load.Load, error) {
+	works, err := workload.NewAll(s.Workloads, workload.Options{
+		Prefix: s.prefix(), Tenant: s.Canary, Tenants: s.tenants()[1:],
+	})
 	if err != nil {
-		return nil, nil, errors.Join(err, cl.Close())
+		return nil, err
 	}
-	return work, cl, nil
+	return load.Start(ctx, load.Config{
+		Stores: stores.asked(), Workloads: works, Seed: s.Seed, Pace: s.Pace,
+	})
 }
 
 // hurt injects, waits, and mends, also when ctx ends meanwhile.
@@ -143,8 +183,8 @@ func (c *Cluster) hurt(ctx context.Context, s Scenario, work *load.Load, o *Outc
 }
 
 // judge checks the history, and whether it is worth something.
-func (o *Outcome) judge(s Scenario, work *load.Load) {
-	o.Verdicts = work.Check()
+func (o *Outcome) judge(s Scenario, work *load.Load, dump *check.Dump) {
+	o.Verdicts = append(work.Check(), judge.All(work.Ops(), nil, judge.Options{Dump: dump})...)
 	for _, v := range o.Verdicts {
 		if v.Outcome != check.Pass {
 			o.problem("%s of %s: %s: %s", v.Checker, v.Workload, v.Outcome, v.Reason)

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vipkv/vipkv/chaos/sandbox"
+	"github.com/vipkv/vipkv/kv/client"
 )
 
 const (
@@ -18,7 +20,9 @@ const (
 	slowWrites     = 5               // a second
 	slowAtLeast    = 100 * time.Millisecond
 	exitDiskFull   = 10 // the product's exit code
-	fullWithin     = 30 * time.Second
+	fullWithin     = time.Minute
+	fillWriters    = 3
+	fillBytes      = 256 << 10 // a value
 	latencyName    = "vkchaos-latency"
 	latencySamples = 3
 )
@@ -104,13 +108,31 @@ func slow(_ context.Context, h *hurt) error {
 	return nil
 }
 
-func full(_ context.Context, h *hurt) error {
+// full fills the disk, and then writes: a store has room left in the files that it has allocated.
+func full(ctx context.Context, h *hurt) error {
 	d, p := h.box().disk, h.c.Process(h.node())
+	cl, err := h.c.Tenant(ctx, "filler")
+	if err != nil {
+		return err
+	}
 	if err := d.Fill(0); err != nil {
 		return err
 	}
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var writers sync.WaitGroup
+	for i := range fillWriters {
+		writers.Go(func() {
+			key, value := fmt.Appendf(nil, "filler-%d", i), make([]byte, fillBytes)
+			for writing.Err() == nil && p.Running() {
+				// What becomes of it does not matter.
+				_, _ = cl.Put(writing, key, value, client.PutOptions{})
+			}
+		})
+	}
 	h.mend = func(context.Context) (bool, string, error) {
 		code, err := p.Wait(fullWithin)
+		stop()
+		writers.Wait()
 		if err != nil {
 			return false, "it did not end: " + err.Error(), d.Empty()
 		}

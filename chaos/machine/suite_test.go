@@ -4,8 +4,6 @@ package machine_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/vipkv/vipkv/chaos/check"
-	"github.com/vipkv/vipkv/chaos/history"
 	"github.com/vipkv/vipkv/chaos/machine"
 	"github.com/vipkv/vipkv/chaos/proc"
 	"github.com/vipkv/vipkv/chaos/sandbox"
@@ -41,7 +38,7 @@ func TestMain(m *testing.M) {
 		rounds: flag.Int("rounds", 0, "how often each fault comes; 0: the suite is skipped"),
 		hold:   flag.Duration("hold", 8*time.Second, "how long a fault lasts"),
 		faults: flag.String("faults", "", "names, parted by commas; empty: all"),
-		out:    flag.String("out", "", "directory for histories and faults; empty: none"),
+		out:    flag.String("out", "", "directory for a report; empty: none"),
 	}
 	flag.Parse()
 	if *set.seed == 0 {
@@ -57,11 +54,13 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// buildBinary makes the program under test: the release, without fault points.
-func buildBinary(t *testing.T) string {
+// buildBinary makes the program under test: the release, without fault points, or with other arguments
+// of go build.
+func buildBinary(t *testing.T, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "vipkv")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/vipkv/vipkv/cmd/vipkv").CombinedOutput()
+	args = append(append([]string{"build", "-o", path}, args...), "github.com/vipkv/vipkv/cmd/vipkv")
+	out, err := exec.Command("go", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("build vipkv: %v\n%s", err, out)
 	}
@@ -75,7 +74,10 @@ func newCluster(t *testing.T, o machine.Options) *machine.Cluster {
 	machine.WriteCapabilities(&can)
 	t.Logf("this machine:\n%s", &can)
 	sandboxtest.Need(t, "machines", machine.Probe)
-	o.Binary, o.Dir, o.Seed = buildBinary(t), t.TempDir(), *set.seed
+	if o.Binary == "" {
+		o.Binary = buildBinary(t)
+	}
+	o.Dir, o.Seed = t.TempDir(), *set.seed
 	t.Cleanup(func() {
 		if t.Failed() {
 			printLogs(t, o.Dir)
@@ -128,19 +130,23 @@ func TestChaos(t *testing.T) {
 		t.Skip("needs -rounds=1 or more, and five minutes for each: make chaos-short")
 	}
 	c := newCluster(t, machine.Options{
-		Set: []string{"split-bytes=65536", "lost-after=" + lostAfter.String()},
+		Set: []string{"split-bytes=131072", "lost-after=" + lostAfter.String()},
 	})
 	t.Logf("repeat with -seed %d, as far as real time can be repeated", *set.seed)
 	secret := check.CanaryToken(tenant)
 	c.Net.Watch([]byte(secret))
 	began, n := time.Now(), 0
+	book := machine.NewBook(*set.seed, *set.rounds, *set.hold)
+	if *set.out != "" {
+		t.Cleanup(func() { must(t, book.Write(*set.out)) })
+	}
 	for round := range *set.rounds {
 		for _, f := range chosen(t) {
 			if f.Once && round < *set.rounds-1 {
 				continue
 			}
 			n++
-			scenario(t, c, f, n)
+			scenario(t, c, book, f, n)
 			if n%auditEvery == 0 {
 				audit(t, c, secret)
 			}
@@ -157,20 +163,23 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// tenant is the beginning of the names of all tenants, and its canary is in all values.
-const tenant = "chaos"
+const (
+	// tenant is whose canary is looked for.
+	tenant = "chaos"
+	// pace is that of each of some fifty clients.
+	pace = 150 * time.Millisecond
+)
 
-func scenario(t *testing.T, c *machine.Cluster, f machine.Fault, n int) {
+func scenario(t *testing.T, c *machine.Cluster, book *machine.Book, f machine.Fault, n int) {
 	t.Helper()
 	s := machine.Scenario{
 		Fault: f, Seed: *set.seed + uint64(n), Warm: 2 * time.Second, Hold: *set.hold, Rest: 2 * time.Second,
-		Workloads: []string{"counter", "register", "set", "streams"},
-		Tenant:    fmt.Sprintf("%s-%d", tenant, n), Canary: tenant,
+		Pace: pace, Name: fmt.Sprintf("s%02d", n), Canary: tenant,
 	}
 	began := time.Now()
 	o, err := c.Run(t.Context(), s)
 	if o != nil {
-		must(t, write(n, o))
+		book.Add(o)
 		t.Logf("%-15s %-12s %v: %v; bit %v: %s; healthy %v after; during: %v", f.Name, o.Fault.Target,
 			time.Since(began).Round(time.Second), o.All, o.Fault.Bit, o.Fault.Evidence,
 			o.Recovery.Round(100*time.Millisecond), o.During)
@@ -194,31 +203,4 @@ func audit(t *testing.T, c *machine.Cluster, secret string) {
 	if !compared.Bit() {
 		t.Errorf("void: too few replicas could be compared: %v", compared)
 	}
-}
-
-// write keeps a scenario's history and fault, when a directory was named.
-func write(n int, o *machine.Outcome) (err error) {
-	if *set.out == "" {
-		return nil
-	}
-	dir := filepath.Join(*set.out, fmt.Sprintf("%02d-%s", n, o.Fault.Name))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(filepath.Join(dir, "history.ndjson"))
-	if err != nil {
-		return err
-	}
-	w := history.NewWriter(f)
-	for i := range o.Ops {
-		err = errors.Join(err, w.Write(&o.Ops[i]))
-	}
-	if err := errors.Join(err, w.Flush(), f.Close()); err != nil {
-		return err
-	}
-	b, err := json.Marshal(o.Fault)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "faults.ndjson"), append(b, '\n'), 0o600)
 }

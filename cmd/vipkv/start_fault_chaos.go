@@ -28,6 +28,7 @@ import (
 //	                   name=POINT                                      at which point (package fault); required
 //	                   hit=N                                           at its N-th hit; default 1
 //	                   arm=FILE
+//	VIPKV_MUTANT       a rule of the product is broken: the name of a mutant (package fault)
 func injectFaults(cfg *node.Config) error {
 	if text := os.Getenv("VIPKV_FAULT_FS"); text != "" {
 		rule, err := parseFaultRule(text)
@@ -40,6 +41,13 @@ func injectFaults(cfg *node.Config) error {
 		if err := armPoint(text); err != nil {
 			return usagef("", "VIPKV_FAULT_POINT: %w", err)
 		}
+	}
+	if name := fault.Name(os.Getenv("VIPKV_MUTANT")); name != "" {
+		known := func(m fault.Mutant) bool { return m.Name == name }
+		if !slices.ContainsFunc(fault.Registry(), known) {
+			return usagef("", "VIPKV_MUTANT: unknown mutant %q", name)
+		}
+		fault.Enable(name)
 	}
 	return nil
 }
