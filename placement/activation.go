@@ -190,6 +190,9 @@ func (a *activation) cluster(levels []string) *schedule.Cluster {
 			ID: m.store(), State: m.state, Draining: m.draining,
 			CapacityBytes: m.capacity, AvailableBytes: m.available,
 		}
+		if !m.heard && s.State == schedule.Live {
+			s.State = schedule.Unreachable // it may have died with the last driver
+		}
 		for _, level := range levels {
 			if v, ok := m.rec.GetNode().GetLocality()[level]; ok {
 				s.Locality = append(s.Locality, v)

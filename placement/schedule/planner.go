@@ -132,6 +132,7 @@ func (p *Planner) advance(c *Cluster) {
 func (p *Planner) advanceOne(o *operator, r *Range) bool {
 	finished, cancel := o.advance(r, p.tick)
 	if cancel == "" && !finished {
+		cancel = p.view.refusesLead(o, r)
 		for _, store := range o.targets() {
 			if p.view.state(store) == Lost {
 				cancel = fmt.Sprintf("store %d is lost", store)

@@ -171,6 +171,19 @@ func (v *view) canLead(r *Range, rep *internalpb.Replica) bool {
 		r.caughtUp(rep.GetReplicaId(), v.cfg.LagEntriesMax)
 }
 
+// refusesLead says why a transfer that balances leaders must not go on: a leader that hands over takes no
+// writes until its successor answers, and one that is away never does.
+func (v *view) refusesLead(o *operator, r *Range) string {
+	if o.kind != TransferLeader {
+		return ""
+	}
+	to := o.steps[o.at].store
+	if rep := r.replicaOn(to); rep == nil || !v.canLead(r, rep) {
+		return fmt.Sprintf("store %d can not lead now", to)
+	}
+	return ""
+}
+
 func (v *view) hasSpace(l *load) bool {
 	return l.CapacityBytes == 0 || l.AvailableBytes >= l.CapacityBytes/100*uint64(v.cfg.LowSpacePercent)
 }
