@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -242,7 +243,7 @@ func (c *command) evaluateOn(ctx context.Context, view storage.View, now proto.T
 func (c *command) readLatest(ctx context.Context) (*internalpb.ExecuteResponse, error) {
 	now := proto.Timestamp(0)
 	for {
-		if err := c.e.cfg.Engine.Confirm(ctx, c.id, c.at.Term); err != nil {
+		if err := c.confirm(ctx); err != nil {
 			return nil, err
 		}
 		res, err := c.evaluate(ctx, now)
@@ -256,6 +257,13 @@ func (c *command) readLatest(ctx context.Context) (*internalpb.ExecuteResponse, 
 	}
 }
 
+func (c *command) confirm(ctx context.Context) error {
+	if fault.On(fault.UnconfirmedReads) {
+		return nil
+	}
+	return c.e.cfg.Engine.Confirm(ctx, c.id, c.at.Term)
+}
+
 // readAt answers from the state at a timestamp: fresh, or the caller's.
 func (c *command) readAt(ctx context.Context) (*internalpb.ExecuteResponse, error) {
 	at, err := c.moment(ctx)
@@ -264,13 +272,15 @@ func (c *command) readAt(ctx context.Context) (*internalpb.ExecuteResponse, erro
 	}
 	// Writers that have their timestamps, at or below this one perhaps, are under latches until they are applied. Who
 	// takes latches later takes a later timestamp.
-	latches := c.e.latches(c.id)
-	_, err = latches.Wait(ctx, mvcc.Spans(c.req))
-	c.e.giveBack(c.id, latches)
+	if !fault.On(fault.SkipReadWait) {
+		latches := c.e.latches(c.id)
+		_, err = latches.Wait(ctx, mvcc.Spans(c.req))
+		c.e.giveBack(c.id, latches)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := c.e.cfg.Engine.Confirm(ctx, c.id, c.at.Term); err != nil {
+	if err := c.confirm(ctx); err != nil {
 		return nil, err
 	}
 	res, err := c.evaluate(ctx, at)
@@ -307,7 +317,11 @@ func (c *command) moment(ctx context.Context) (proto.Timestamp, error) {
 // write takes the latches, a timestamp, and proposes what it evaluates.
 func (c *command) write(ctx context.Context, ts proto.Timestamp) (*internalpb.ExecuteResponse, error) {
 	latches := c.e.latches(c.id)
-	guard, _, err := latches.Acquire(ctx, mvcc.Spans(c.req))
+	spans := mvcc.Spans(c.req)
+	if fault.On(fault.SkipLatches) {
+		spans = nil
+	}
+	guard, _, err := latches.Acquire(ctx, spans)
 	if err != nil {
 		c.e.giveBack(c.id, latches)
 		return nil, err

@@ -158,9 +158,10 @@ func (c *cluster) startClients() {
 	}
 }
 
-// finalReads reads everything through clients.
+// finalReads reads everything through clients. The driver may have moved something meanwhile: it comes to rest again.
 func (c *cluster) finalReads() {
 	c.each("final reads", func(cl *simClient) { cl.until(cl.of.Final()) })
+	c.rest()
 }
 
 func (c *cluster) idle() bool {

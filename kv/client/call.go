@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 )
@@ -211,7 +212,7 @@ func (c *Client) finish(ctx context.Context, op call, p *progress, settles bool)
 			err = fmt.Errorf("%w: %w", e, err)
 		}
 	}
-	if !p.unknown || settles {
+	if !p.unknown || settles || fault.On(fault.UnknownIsFailure) {
 		return fmt.Errorf("%s: %w", op.name, err)
 	}
 	var ambiguous *rpcerr.AmbiguousError

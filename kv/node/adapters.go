@@ -7,6 +7,7 @@ import (
 
 	"github.com/vipkv/vipkv/encryption"
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	"github.com/vipkv/vipkv/proto/storage"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
@@ -84,11 +85,17 @@ func metaOf(m mvcc.ValueMeta) encryption.Meta {
 
 // Seal implements mvcc.Sealer.
 func (s domainSealer) Seal(dst []byte, m mvcc.ValueMeta, plaintext []byte) ([]byte, error) {
+	if fault.On(fault.SealNothing) {
+		return append(dst, plaintext...), nil
+	}
 	return s.domain.Seal(dst, metaOf(m), plaintext)
 }
 
 // Open implements mvcc.Sealer.
 func (s domainSealer) Open(dst []byte, m mvcc.ValueMeta, envelope []byte) ([]byte, error) {
+	if fault.On(fault.SealNothing) {
+		return append(dst, envelope...), nil
+	}
 	return s.domain.Open(dst, metaOf(m), envelope)
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
@@ -118,6 +119,10 @@ func (v *view) silentStores(r *Range) string {
 // grow brings a range to the wanted number of voters in one joint step, in which lost voters leave (I3). Learners
 // that are there already are used first.
 func (p *Planner) grow(r *Range, m *members, need int) (o *operator, note string) {
+	if fault.On(fault.DropHealthyReplica) && len(m.present) > 1 {
+		drop := step{action: enterJoint, remove: []uint64{m.present[len(m.present)-1].GetReplicaId()}}
+		return newOperator(r, RemoveReplica, "a mutant", drop, step{action: leaveJoint}), ""
+	}
 	v := p.view
 	taken, beside := map[proto.StoreID]bool{}, []proto.StoreID{}
 	for _, rep := range r.Desc.GetReplicas() {

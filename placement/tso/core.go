@@ -94,6 +94,9 @@ func (c *Core) Loaded(generation uint64, boundMs, nowMs int64) (Save, error) {
 	if boundMs > 0 && c.jumpMs > 0 && nowMs-boundMs > c.jumpMs {
 		return Save{}, &ClockAheadError{NowMs: nowMs, BoundMs: boundMs, LimitMs: c.jumpMs}
 	}
+	if fault.On(fault.ForgetBound) {
+		boundMs = 0
+	}
 	c.physical, c.logical = max(nowMs, boundMs+1, c.physical+1), 1
 	c.phase, c.saving = firstSave, true
 	return Save{

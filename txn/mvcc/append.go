@@ -99,7 +99,7 @@ func (a *appender) appendDigest(r *vipkvpb.AppendRequest) [digestBytes]byte {
 func (a *appender) recordedRequest(
 	id *vipkvpb.RequestId, op byte, digest func() [digestBytes]byte,
 ) (*queueRow, proto.Timestamp, error) {
-	if id == nil || a.h.version == 0 {
+	if id == nil || a.h.version == 0 || fault.On(fault.ForgetRequests) {
 		return nil, 0, nil
 	}
 	_, ts, _, err := a.row(a.keys.request(requestID(id.Id), id.IssuedMs))
@@ -178,7 +178,7 @@ func (a *appender) expectations(r *vipkvpb.AppendRequest) error {
 // duplicateClients looks the records' client ids up in the window. All there, in one piece, in order and with the same
 // bodies is a duplicate; none there is new; anything else is a conflict.
 func (a *appender) duplicateClients(r *vipkvpb.AppendRequest) (*vipkvpb.AppendResponse, error) {
-	if a.h.version == 0 {
+	if a.h.version == 0 || fault.On(fault.ForgetClients) {
 		return nil, nil
 	}
 	known, same, first := 0, true, uint64(0)

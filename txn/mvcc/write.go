@@ -68,7 +68,7 @@ func (e *eval) commit(c *change) (ts proto.Timestamp, duplicate bool, err error)
 			return 0, false, err
 		}
 	}
-	if c.id != nil && len(c.mutations) > 0 {
+	if c.id != nil && len(c.mutations) > 0 && !fault.On(fault.ForgetRequests) {
 		digest = c.digest()
 		ts, err := e.recorded(PlainKey(e.Tenant, c.mutations[0].Key), c.id, digest)
 		if err != nil || ts != 0 {
