@@ -13,6 +13,9 @@ const (
 	Sizes           = "sizes"            // ranges hold as many bytes as they believe to
 	Leftovers       = "leftovers"        // a store holds data of its ranges only
 	Rot             = "rot"              // a flipped bit is found
+	Timestamps      = "timestamps"       // above all that were received before
+	Voters          = "voters"           // no range is left with fewer than it had
+	ClearText       = "clear-text"       // no value lies anywhere in clear
 	Panic           = "panic"            // an assertion of the code itself
 	Invariant       = "invariant"        // anything else that never happens
 )

@@ -30,9 +30,8 @@ type simClient struct {
 }
 
 const (
-	attemptTimeout = 1500 * ms
-	opTimeout      = 5 * sec
-	finalTimeout   = 60 * sec
+	opTimeout    = 5 * sec
+	finalTimeout = 60 * sec
 )
 
 func newClient(c *cluster, of workload.Workload, place int) *simClient {
@@ -46,7 +45,7 @@ func newClient(c *cluster, of workload.Workload, place int) *simClient {
 	}
 	first, err := client.Open(context.Background(), client.Options{
 		Endpoints: endpoints, Credential: credential(simTenant), Timeout: time.Duration(opTimeout),
-		AttemptTimeout: time.Duration(attemptTimeout),
+		AttemptTimeout: time.Duration(c.o.Upper.AttemptNS),
 		World: &client.World{
 			Connect: func(addr string) (grpc.ClientConnInterface, error) { return c.connect(cl.proc, cl.node, addr) },
 			Wait:    cl.proc, Now: func() time.Time { return wallTime(c.k.now) }, Wall: c.truth.wall,
@@ -135,7 +134,7 @@ func (c *cluster) each(what string, f func(*simClient)) {
 	}
 	c.k.runUntil(c.k.now+finalTimeout, func() bool { return left == 0 })
 	if c.k.failure == nil && left > 0 {
-		c.k.fail("%s of %d workloads were not answered in %d s", what, left, finalTimeout/sec)
+		c.k.broken(FinalRead, "%s of %d workloads were not answered in %d s", what, left, finalTimeout/sec)
 	}
 }
 

@@ -77,7 +77,7 @@ func (f *front) memberConfig() node.MemberConfig {
 		Connect: func(addr string) (grpc.ClientConnInterface, error) {
 			return s.c.connect(f.proc, int(s.id), addr)
 		},
-		NowMs:  f.nowMs,
+		NowMs: f.nowMs, Attempt: time.Duration(o.AttemptNS),
 		EvenMs: func() int64 { return s.c.k.now / ms },
 		Jitter: func(d time.Duration) time.Duration { return time.Duration(s.r.Int64N(int64(d))) },
 		Draw:   f.draw, SealerFor: f.sealer, HeartbeatInterval: time.Duration(o.HeartbeatNS), OrphanTicks: 20,

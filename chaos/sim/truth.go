@@ -40,7 +40,7 @@ func (t *truth) fetch(fetch tso.Fetch) tso.Fetch {
 			return first, err
 		}
 		if first <= before {
-			t.c.k.fail("a timestamp of %d was asked for after %d had been received", first, before)
+			t.c.k.broken(Timestamps, "a timestamp of %d was asked for after %d had been received", first, before)
 		}
 		t.count += int(count)
 		t.greatest = max(t.greatest, first+proto.Timestamp(count)-1)
@@ -55,7 +55,8 @@ func (t *truth) wall() time.Time { return time.UnixMilli(t.greatest.Physical()) 
 // changed is told of every change of a range's replicas.
 func (t *truth) changed(from, to *internalpb.Descriptor) {
 	if was, is := newVoters(from), newVoters(to); was >= voters && is < voters {
-		t.c.k.fail("range %d goes from %d to %d voters: %v, %v", to.RangeId, was, is, from.Replicas, to.Replicas)
+		t.c.k.broken(Voters, "range %d goes from %d to %d voters: %v, %v", to.RangeId, was, is,
+			from.Replicas, to.Replicas)
 	}
 }
 
@@ -108,7 +109,7 @@ func (t *truth) canary(tenant string) {
 func (t *truth) clear(b []byte, where string, store proto.StoreID) {
 	for _, m := range t.marks {
 		if bytes.Contains(b, m) {
-			t.c.k.fail("a value with %q lies in clear in %s of store %d", m, where, store)
+			t.c.k.broken(ClearText, "a value with %q lies in clear in %s of store %d", m, where, store)
 		}
 	}
 }

@@ -19,7 +19,8 @@ type UpperOptions struct {
 	FlushMax    int   // of the driver
 	IDBlock     uint64
 	SplitBytes  uint64
-	InClear     bool // no tenant's values are sealed: a run must see it
+	AttemptNS   int64 // of clients and routers, before they try elsewhere
+	InClear     bool  // no tenant's values are sealed: a run must see it
 }
 
 // drawUpper has a stream of random numbers of its own.
@@ -34,6 +35,7 @@ func drawUpper(seed uint64) UpperOptions {
 		WindowMs:    []int64{200, 1000, tso.DefaultWindowMs}[r.IntN(3)],
 		FlushMax:    []int{1, 256}[r.IntN(2)],
 		IDBlock:     []uint64{1, 1000}[r.IntN(2)],
+		AttemptNS:   []int64{100, 300, 1000}[r.IntN(3)] * ms,
 		SplitBytes:  []uint64{0, 40 << 10, 100 << 10}[r.IntN(3)],
 	}
 }

@@ -32,6 +32,8 @@ type MemberConfig struct {
 	Wait    wait.Scheduler
 	// NowMs is the wall clock, EvenMs one that only runs evenly, both in milliseconds.
 	NowMs, EvenMs func() int64
+	// Attempt bounds one attempt of the router. 0: its default.
+	Attempt time.Duration
 	// Jitter draws the pauses of the router.
 	Jitter func(d time.Duration) time.Duration
 	// Draw fills b with random bytes from a cryptographic source.
@@ -128,6 +130,9 @@ func (m *Member) Assemble(
 		placement: m.client}
 	rc.Ranges = m.reach
 	rc.Wait, rc.Jitter = m.cfg.Wait, m.cfg.Jitter
+	if m.cfg.Attempt > 0 {
+		rc.Attempt = m.cfg.Attempt
+	}
 	m.router = gateway.NewRouter(rc)
 	m.reporter = &reporter{store: calls, engine: m.cfg.Engine, ranges: m.ranges, client: m.client, peers: m.peers,
 		interval: m.cfg.HeartbeatInterval, orphan: m.cfg.OrphanTicks, self: self, log: m.cfg.Logger,

@@ -11,7 +11,7 @@ type Mutant struct {
 func Registry() []Mutant {
 	const equal, history, boot, fatal, sizes = "replica-equality", "history", "boot", "fatal", "sizes"
 	const leader, final, invariant, log = "one-leader", "final-read", "invariant", "log-place"
-	return []Mutant{
+	return append(upper(), []Mutant{
 		{SkipLogSync, "I1: what is acknowledged is on the disk",
 			[]string{leader, equal, history, fatal, boot, invariant}},
 		{SkipEpochCheck, "I5: a command takes effect only under the epoch of its evaluation",
@@ -27,5 +27,5 @@ func Registry() []Mutant {
 			[]string{equal, boot, sizes, "rot", invariant, history, fatal, final}},
 		{SwallowSyncError, "engine I5: the first write that fails is final",
 			[]string{leader, equal, history, fatal, boot, invariant}},
-	}
+	}...)
 }
