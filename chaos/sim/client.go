@@ -134,7 +134,8 @@ func (c *cluster) each(what string, f func(*simClient)) {
 	}
 	c.k.runUntil(c.k.now+finalTimeout, func() bool { return left == 0 })
 	if c.k.failure == nil && left > 0 {
-		c.k.broken(FinalRead, "%s of %d workloads were not answered in %d s", what, left, finalTimeout/sec)
+		c.k.broken(FinalRead, "%s of %d workloads were not answered in %d s",
+			what, left, finalTimeout/sec)
 	}
 }
 

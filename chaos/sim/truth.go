@@ -40,7 +40,8 @@ func (t *truth) fetch(fetch tso.Fetch) tso.Fetch {
 			return first, err
 		}
 		if first <= before {
-			t.c.k.broken(Timestamps, "a timestamp of %d was asked for after %d had been received", first, before)
+			t.c.k.broken(Timestamps, "a timestamp of %d was asked for after %d had been received",
+				first, before)
 		}
 		t.count += int(count)
 		t.greatest = max(t.greatest, first+proto.Timestamp(count)-1)
@@ -109,7 +110,8 @@ func (t *truth) canary(tenant string) {
 func (t *truth) clear(b []byte, where string, store proto.StoreID) {
 	for _, m := range t.marks {
 		if bytes.Contains(b, m) {
-			t.c.k.broken(ClearText, "a value with %q lies in clear in %s of store %d", m, where, store)
+			t.c.k.broken(ClearText, "a value with %q lies in clear in %s of store %d",
+				m, where, store)
 		}
 	}
 }
