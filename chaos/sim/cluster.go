@@ -51,7 +51,7 @@ type counters struct {
 	crashes, boots, faults          int
 	leaders, splits, changes, moves int
 	offers, installs, removed       int
-	compared                        int
+	compared, matched               int
 	exits, lost, rotFound           int
 	verdicts                        [replica.Unknown + 1]int
 }
@@ -71,6 +71,7 @@ func (c *counters) named() []number {
 		{"leaders", c.leaders}, {"splits", c.splits}, {"changes of membership", c.changes}, {"moves", c.moves},
 		{"range snapshots offered", c.offers}, {"range snapshots installed", c.installs},
 		{"replicas removed", c.removed}, {"comparisons of replicas", c.compared},
+		{"comparisons of log entries", c.matched},
 		{"commands applied", c.verdicts[replica.Applied]},
 		{"commands of an earlier term", c.verdicts[replica.NotLeader]},
 		{"commands of an earlier epoch", c.verdicts[replica.StaleEpoch]},

@@ -28,11 +28,13 @@
 //  3. kernel.runUntil lets events happen. store.pump asks a core for its effects, store.runLog and
 //     runApply carry them out after the disk's latency, network.send encodes and delivers;
 //     process.run lets fibers go on: loops of nodes, calls that are served, clients.
-//  4. nemesis crashes, pauses, cuts, stalls, and hands leadership about until Options.Duration; the
-//     hand splits and moves ranges beside the driver.
+//  4. nemesis carries out a plan of faults until Options.Duration (faults_*.go: processes and clocks,
+//     network, disks, ranges); the hand splits and moves ranges beside the driver. Each entry of the
+//     plan has a seed of its own, from which it draws. What would take the last majority of a range
+//     is refused (cluster.mayLose).
 //  5. The liveness phase: everything is mended, and within healMax the cluster must come to rest
 //     (oracle.converged, truth.settled).
-//  6. finalReads reads all back through clients, oracle.final compares all replicas, truth.final
+//  6. finalReads reads all back through clients, and the cluster rests again; oracle.final compares all replicas, truth.final
 //     looks through the disks, judge lets the workloads check the history.
 //
 // # Invariants
@@ -48,7 +50,8 @@
 //
 // # What is checked
 //
-// While it runs, by oracle: one leader a term; replicas identical at the same applied index, as
+// checkers.go lists who can end a run. While it runs, by oracle: one leader a term, who has all that
+// was committed before; the same committed entries everywhere; the commit index goes forward; replicas identical at the same applied index, as
 // read back from the engine; the log never begins behind the applied index; spans do not overlap;
 // every boot succeeds; no answer comes twice. By truth: timestamps are above all that were received
 // before they were asked for; no range that had three voters is left with fewer; no value leaves in
@@ -62,8 +65,17 @@
 //	go test ./chaos/sim -run TestSeeds -seeds=200            many seeds; a failure prints how to
 //	    replay it
 //	go test ./chaos/sim -run TestSeeds -seed=17 -v           one, with what happens
+//	    ... -seed=17 -shrink -out=DIR                        looks for a smaller plan that fails
+//	    alike, and writes it to DIR
+//	go test ./chaos/sim -run TestSeeds -plan=FILE -v         runs a plan; testdata/plans has those
+//	    that found something, for TestPlans
+//	make sim SEEDS=1000                                      one process a core, one table: faults
+//	    by class, operations, probes that were reached and that were not
 //	go test -tags chaos ./chaos/sim -run TestMutants -v      the seeded bugs of proto/fault,
-//	    each of which must be found
+//	    each of which a nominated checker must find
+//
+// With the tag chaos the quirks of proto/fault are on, a quarter of them in each run, so a seed is
+// another run without it.
 //
 // One goroutine owns all.
 package sim

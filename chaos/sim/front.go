@@ -136,16 +136,14 @@ func (f *front) join() {
 		}
 		id := engine.Identity{StoreID: proto.StoreID(resp.StoreId), NodeID: proto.NodeID(resp.NodeId)}
 		copy(id.ClusterID[:], resp.ClusterId)
-		called := s.id
-		s.c.renumber(s, id.StoreID)
+		same := s.c.renumber(s, id.StoreID)
 		if err := engine.WriteIdentity(s.engine, id); err != nil {
 			s.c.k.fail("store %d: %w", s.id, err)
 			return
 		}
-		if s.id != called { // what runs has the other name in it; a node opens its store only now
+		if !same { // what runs has the other name in it; a node opens its store only now
 			s.c.k.after(0, int(s.id), "restart", func() {
-				s.crash(0, false)
-				s.boot()
+				s.reboot()
 				s.c.replace()
 			})
 			return

@@ -89,14 +89,14 @@ func (c *cluster) replace() {
 }
 
 // renumber gives a store the id that the cluster has for it: the answer to an earlier try to join may have been lost,
-// and its id with it.
-func (c *cluster) renumber(s *store, id proto.StoreID) {
+// and its id with it. same: it has that id already.
+func (c *cluster) renumber(s *store, id proto.StoreID) (same bool) {
 	if id == s.id {
-		return
+		return true
 	}
 	if id < s.id || s != c.stores[len(c.stores)-1] {
 		c.k.fail("store %d is called %d by the cluster", s.id, id)
-		return
+		return true
 	}
 	c.stores = c.stores[:s.id-1]
 	for n := s.id; n < id; n++ {
@@ -105,4 +105,5 @@ func (c *cluster) renumber(s *store, id proto.StoreID) {
 	}
 	c.stores = append(c.stores, s)
 	s.id = id
+	return false
 }

@@ -15,6 +15,7 @@ import (
 
 var (
 	mutant      = flag.String("mutant", "", "run all tests with this mutant on")
+	oneMutant   = flag.String("only", "", "the mutant that TestMutants looks at, instead of all")
 	mutantSeeds = flag.Int("mutant-seeds", 300, "how many seeds a mutant may survive")
 )
 
@@ -27,6 +28,9 @@ func TestMain(m *testing.M) {
 // TestMutants proves that the simulator bites: each seeded bug must break a promise that it checks, soon.
 func TestMutants(t *testing.T) {
 	for _, m := range fault.Registry() {
+		if *oneMutant != "" && *oneMutant != string(m.Name) {
+			continue
+		}
 		t.Run(string(m.Name), func(t *testing.T) {
 			fault.Enable(m.Name)
 			defer fault.Enable(fault.Name(*mutant))
@@ -54,9 +58,9 @@ func family(checker string) string {
 	return checker
 }
 
-// TestShrink: what a mutant breaks is found again with fewer faults, by the same checker, and the plan in a file gives
+// TestShrinkMutant: what a mutant breaks is found again with fewer faults, by the same checker, and the plan in a file gives
 // the same run.
-func TestShrink(t *testing.T) {
+func TestShrinkMutant(t *testing.T) {
 	fault.Enable(fault.SwallowSyncError)
 	defer fault.Enable(fault.Name(*mutant))
 	var res Result

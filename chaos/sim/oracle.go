@@ -26,6 +26,7 @@ type oracle struct {
 	leaders map[[2]uint64]proto.StoreID // range, term
 	applied map[[2]uint64]uint64        // store, range: newest in this life
 	hashes  map[[2]uint64]seen          // range, applied index
+	log     *logOracle
 }
 
 type seen struct {
@@ -39,16 +40,18 @@ const compareEvery = 4
 
 func newOracle(c *cluster) *oracle {
 	return &oracle{c: c, leaders: map[[2]uint64]proto.StoreID{}, applied: map[[2]uint64]uint64{},
-		hashes: map[[2]uint64]seen{}}
+		hashes: map[[2]uint64]seen{}, log: newLogOracle(c)}
 }
 
 func (o *oracle) status(s *store, st *replica.Status) {
 	place := [2]uint64{uint64(s.id), uint64(st.Range)}
 	if st.Removed {
 		delete(o.applied, place)
+		o.log.forget(place)
 		o.c.count.removed++
 		return
 	}
+	o.log.status(s, st)
 	o.c.k.mix(st.Applied)
 	o.c.k.mix(st.Term)
 	if st.Leads {
@@ -88,6 +91,7 @@ func (o *oracle) reborn(s *store) {
 			delete(o.applied, place)
 		}
 	}
+	o.log.reborn(s)
 }
 
 // compare reads a replica back from its engine and compares it with what others held at the same place.

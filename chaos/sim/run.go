@@ -63,12 +63,22 @@ func Run(o Options, log func(format string, args ...any)) (res Result) {
 	c.stopped = true
 	c.rest()
 	c.finalReads()
+	c.rest() // the driver may have moved replicas meanwhile
 	if c.k.failure == nil {
 		c.oracle.final()
 		c.truth.final()
 	}
 	c.judge()
 	return res
+}
+
+// describe says where all replicas are.
+func (c *cluster) describe() {
+	for _, s := range c.stores {
+		for _, id := range s.ranges() {
+			c.k.note("store %d: %+v %v", s.id, *s.status[id], s.coreOf(id).Progress(id))
+		}
+	}
 }
 
 // rest is the liveness phase: without faults the cluster comes to rest.
@@ -82,6 +92,9 @@ func (c *cluster) rest() {
 		if ok && c.idle() {
 			return
 		} else if c.k.now >= deadline {
+			if c.k.log != nil {
+				c.describe()
+			}
 			c.k.broken(Rest, "not at rest %d s after the last fault: %s", healMax/sec, why)
 		}
 		c.k.runUntil(c.k.now+100*ms, nil)

@@ -154,6 +154,7 @@ func guard(t *testing.T, r *Report) {
 		"range snapshots installed":    2,
 		"replicas removed":             0.3,
 		"comparisons of replicas":      100,
+		"comparisons of log entries":   100,
 		"commands of an earlier term":  0.2,
 		"commands of an earlier epoch": 0.2,
 		"ends after a failed write":    0.3,

@@ -135,6 +135,12 @@ func (s *store) crash(keep int, stray bool) {
 	s.c.oracle.reborn(s)
 }
 
+// reboot ends the process in good order and starts it again.
+func (s *store) reboot() {
+	s.crash(s.disk.UnsyncedBytes(), false)
+	s.boot()
+}
+
 // exit is what a process does when its disk fails a write: it ends. Somebody starts it again, and again.
 func (s *store) exit(err error) {
 	if !s.up {

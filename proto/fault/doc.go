@@ -25,6 +25,16 @@ const (
 	TruncatePastApplied Name = "truncate-past-applied"
 	// SnapshotInTwoSteps installs a range snapshot's data first and the range's local state in a step after it.
 	SnapshotInTwoSteps Name = "snapshot-in-two-steps"
+	// AnswerBeforeSync sends votes and acknowledgements while the log write that they depend on is on its way.
+	AnswerBeforeSync Name = "answer-before-sync"
+	// ReadWithoutRound answers reads without asking whether this replica still leads.
+	ReadWithoutRound Name = "read-without-round"
+	// SplitLosesBoundary lets the right-hand side of a split begin behind the split key.
+	SplitLosesBoundary Name = "split-loses-boundary"
+	// ForgetTombstone lets a replica that was removed come back.
+	ForgetTombstone Name = "forget-tombstone"
+	// OneReplicaDiffers leaves a write out on one store.
+	OneReplicaDiffers Name = "one-replica-differs"
 	// SkipChecksum takes bytes of the simulated disk for what was written, whatever they are.
 	SkipChecksum Name = "skip-checksum"
 	// SwallowSyncError goes on after a write or sync that failed, as if it had not.

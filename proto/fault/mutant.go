@@ -10,6 +10,7 @@ type Mutant struct {
 // Registry lists all mutants.
 func Registry() []Mutant {
 	const equal, history, boot, fatal, sizes = "replica-equality", "history", "boot", "fatal", "sizes"
+	const completeness, matching = "leader-completeness", "log-matching"
 	const leader, final, invariant, log = "one-leader", "final-read", "invariant", "log-place"
 	return append(upper(), []Mutant{
 		{SkipLogSync, "I1: what is acknowledged is on the disk",
@@ -23,6 +24,15 @@ func Registry() []Mutant {
 		{TruncatePastApplied, "I2: a truncation never passes the applied index",
 			[]string{log, boot, fatal, "panic"}},
 		{SnapshotInTwoSteps, "I3: a range snapshot is installed in one step", []string{boot, equal, fatal}},
+		{AnswerBeforeSync, "an answer leaves when what it depends on is on the disk",
+			[]string{leader, equal, history, fatal, boot, invariant, completeness, matching}},
+		{ReadWithoutRound, "a read is linearizable: a quorum confirms the leader after it came",
+			[]string{history, invariant}},
+		{SplitLosesBoundary, "the sides of a split are all of the range",
+			[]string{"rest", "leftovers", history, final, invariant, sizes}},
+		{ForgetTombstone, "I8: a replica id is used once",
+			[]string{"rest", "leftovers", boot, leader, fatal, "panic", "spans", invariant}},
+		{OneReplicaDiffers, "replicas are identical at the same applied index", []string{equal}},
 		{SkipChecksum, "engine: bytes that are not what was written are ErrCorrupt",
 			[]string{equal, boot, sizes, "rot", invariant, history, fatal, final}},
 		{SwallowSyncError, "engine I5: the first write that fails is final",

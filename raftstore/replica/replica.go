@@ -359,7 +359,14 @@ func (r *replica) splitResponses(m *raftpb.Message, step *LogStep) (local []*raf
 	for _, resp := range m.GetResponses() {
 		if resp.GetTo() == uint64(r.replicaID) {
 			local = append(local, resp)
-		} else if out := r.envelope(resp); out != nil {
+			continue
+		}
+		out := r.envelope(resp)
+		switch {
+		case out == nil:
+		case fault.On(fault.AnswerBeforeSync):
+			r.c.eff.Messages = append(r.c.eff.Messages, out)
+		default:
 			step.After = append(step.After, out)
 		}
 	}

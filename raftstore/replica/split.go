@@ -47,6 +47,9 @@ func (c *Core) ProposeSplit(id proto.RangeID, proposal uint64, s Split) {
 		left, right := cloneDescriptor(d), cloneDescriptor(d)
 		left.End, left.Epoch.Version = s.Key, d.Epoch.Version+1
 		right.Start, right.Epoch.Version, right.RangeId = s.Key, d.Epoch.Version+1, uint64(s.Right)
+		if fault.On(fault.SplitLosesBoundary) {
+			right.Start = append(bytes.Clone(s.Key), 0)
+		}
 		r.changing = proposal
 		r.proposeData(proposal, &internalpb.Command{
 			EpochVersion: s.Epoch.Version, EvalTerm: r.soft.HardState.GetTerm(),
