@@ -43,6 +43,9 @@ sim: ## simulate a cluster from SEEDS=200 seeds, one process a core
 mutants: ## show that the tests turn red when a rule is broken on purpose
 	go test -tags chaos ./chaos/sim ./raftstore -run Mutant -count=1 -v -timeout=$(TEST_TIMEOUT)
 
+mutants-full: ## twenty campaigns against each mutant; writes docs/mutants.md and docs/mutants.json (an hour)
+	./tools/mutants.sh 20
+
 nullcipher: ## show that the search for plaintext finds it in a build that does not encrypt
 	go test -tags nullcipher ./encryption ./kv/node -run 'Null|Canar' -count=1
 
@@ -116,5 +119,5 @@ clean: ## remove what was built (data in DATA stays)
 	rm -rf bin
 	go clean -testcache
 
-.PHONY: help build run test unit race sim mutants nullcipher no-faults processes machines chaos chaos-short failover \
+.PHONY: help build run test unit race sim mutants mutants-full nullcipher no-faults processes machines chaos chaos-short failover \
 	chaos-smoke bubble bubble-day soak soak-short accept bench fuzz-short lint proto proto-check govulncheck clean
