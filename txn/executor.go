@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	gproto "google.golang.org/protobuf/proto"
+
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
@@ -122,6 +124,10 @@ func (e *Executor) ExecuteAt(
 ) (*internalpb.ExecuteResponse, error) {
 	if err := mvcc.Validate(req); err != nil {
 		return nil, err
+	}
+	if fault.On(fault.OtherTenantsKey) && req.GetGet() != nil && req.Tenant > 1 {
+		req = gproto.Clone(req).(*internalpb.ExecuteRequest)
+		req.Tenant--
 	}
 	c := &command{e: e, req: req, id: proto.RangeID(req.RangeId), tenant: proto.TenantID(req.Tenant)}
 	if err := c.begin(ctx); err != nil {

@@ -169,7 +169,7 @@ func (c *Core) Take(count uint32, nowMs int64) (first proto.Timestamp, ok bool) 
 func (c *Core) next(count, nowMs int64) (physical, logical int64) {
 	physical, logical = c.physical, c.logical
 	fault.Sometimes("oracle-clock-behind", nowMs < physical)
-	if nowMs > physical && nowMs < c.bound-1 {
+	if (nowMs > physical || fault.On(fault.FollowClock)) && nowMs < c.bound-1 {
 		return nowMs, 0
 	}
 	if logical+count > logicalMax {

@@ -22,6 +22,16 @@ const (
 	DropHealthyReplica Name = "drop-healthy-replica"
 	// SealNothing stores values in clear.
 	SealNothing Name = "seal-nothing"
+	// ReadPastMoment reads the newest version where the one of a moment is asked for.
+	ReadPastMoment Name = "read-past-moment"
+	// SkipCondition writes although a condition does not hold.
+	SkipCondition Name = "skip-condition"
+	// HalfCommit makes the first mutation of a commit and answers for all.
+	HalfCommit Name = "half-commit"
+	// FollowClock lets timestamps go back with the clock.
+	FollowClock Name = "follow-clock"
+	// OtherTenantsKey reads under the prefix of the tenant before.
+	OtherTenantsKey Name = "other-tenants-key"
 )
 
 // upper lists the mutants above the replicas.
@@ -44,5 +54,12 @@ func upper() []Mutant {
 		{DropHealthyReplica, "placement/schedule I3: a replica leaves after another has come",
 			[]string{"voters", rest}},
 		{SealNothing, "encryption: values lie nowhere in clear", []string{"clear-text"}},
+		{ReadPastMoment, "txn/mvcc: reads of several keys are of one moment", []string{history}},
+		{SkipCondition, "txn/mvcc: a conditional write happens under its condition",
+			[]string{history, final}},
+		{HalfCommit, "txn/mvcc: a commit is atomic", []string{history}},
+		{FollowClock, "placement/tso I1: timestamps never go back",
+			[]string{timestamps, history, invariant}},
+		{OtherTenantsKey, "a tenant sees its own data only", []string{history, final}},
 	}
 }

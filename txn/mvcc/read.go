@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/vipkv/vipkv/proto"
+	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/keys"
 	"github.com/vipkv/vipkv/proto/rpcerr"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
@@ -51,7 +52,7 @@ func (e *eval) lookup(key []byte, at proto.Timestamp) (found, error) {
 		if err != nil {
 			return found{}, err
 		}
-		above := at != 0 && f.ts > at
+		above := at != 0 && f.ts > at && !fault.On(fault.ReadPastMoment)
 		if !above && f.kind != kindRollback {
 			return f, nil
 		}

@@ -83,6 +83,9 @@ func (e *eval) commit(c *change) (ts proto.Timestamp, duplicate bool, err error)
 	}
 	for i, m := range c.mutations {
 		id := c.id
+		if i > 0 && e.Tenant != proto.SystemTenant && fault.On(fault.HalfCommit) {
+			break
+		}
 		if i > 0 {
 			id = nil // the first mutation's version is the record of the request
 		}
@@ -106,7 +109,7 @@ func (e *eval) condition(index int, c *vipkvpb.Condition) error {
 	if !f.exists(e.Now.Physical()) {
 		actual = 0
 	}
-	if actual != c.Version {
+	if actual != c.Version && !fault.On(fault.SkipCondition) {
 		return &rpcerr.ConditionFailedError{ConditionFailed: &vipkvpb.ConditionFailed{
 			Index: uint32(index), ActualVersion: actual,
 		}}
