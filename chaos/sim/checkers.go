@@ -7,7 +7,7 @@ const (
 	Completeness    = "leader-completeness" // a new leader has everything that was committed before
 	CommitForward   = "commit-forward"      // the commit index never goes back while a process lives
 	ReplicaEquality = "replica-equality"    // replicas are identical at the same applied index
-	LogPlace        = "log-place"           // the log begins at or before applied, which never goes back
+	LogPlace        = "log-place"           // the log begins at or before applied
 	Spans           = "spans"               // ranges of a store do not overlap
 	Boot            = "boot"                // a store starts from what its disk holds
 	Fatal           = "fatal"               // a core stopped: its log or its store is not what it left

@@ -34,8 +34,9 @@
 //     is refused (cluster.mayLose).
 //  5. The liveness phase: everything is mended, and within healMax the cluster must come to rest
 //     (oracle.converged, truth.settled).
-//  6. finalReads reads all back through clients, and the cluster rests again; oracle.final compares all replicas, truth.final
-//     looks through the disks, judge lets the workloads check the history.
+//  6. finalReads reads all back through clients, and the cluster rests again; oracle.final compares
+//     all replicas, truth.final looks through the disks, judge lets the workloads check the
+//     history.
 //
 // # Invariants
 //
@@ -50,15 +51,15 @@
 //
 // # What is checked
 //
-// checkers.go lists who can end a run. While it runs, by oracle: one leader a term, who has all that
-// was committed before; the same committed entries everywhere; the commit index goes forward; replicas identical at the same applied index, as
-// read back from the engine; the log never begins behind the applied index; spans do not overlap;
-// every boot succeeds; no answer comes twice. By truth: timestamps are above all that were received
-// before they were asked for; no range that had three voters is left with fewer; no value leaves in
-// a message of raft in clear. At the end: everything is answered, all replicas are where their
-// leader is, stores hold nothing else, sizes add up; the driver's map has each key once; no version
-// is above the oracle's last timestamp; no value lies on a disk in clear; and the workloads' own
-// checks (chaos/workload, chaos/check).
+// checkers.go lists who can end a run. While it runs, by oracle: one leader a term, who has all
+// that was committed before; the same committed entries everywhere; the commit index goes forward;
+// replicas identical at the same applied index, as read back from the engine; the log never begins
+// behind the applied index; spans do not overlap; every boot succeeds; no answer comes twice. By
+// truth: timestamps are above all that were received before they were asked for; no range that had
+// three voters is left with fewer; no value leaves in a message of raft in clear. At the end:
+// everything is answered, all replicas are where their leader is, stores hold nothing else, sizes
+// add up; the driver's map has each key once; no version is above the oracle's last timestamp; no
+// value lies on a disk in clear; and the workloads' own checks (chaos/workload, chaos/check).
 //
 // # How to test it
 //

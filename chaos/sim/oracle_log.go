@@ -51,15 +51,15 @@ func (o *logOracle) status(s *store, st *replica.Status) {
 	if st.Leads && st.Term > o.terms[id] {
 		o.terms[id] = st.Term
 		if st.LastIndex < o.known[id] {
-			o.c.k.broken(Completeness, "store %d leads range %d in term %d with a log up to %d; %d was committed",
+			o.c.k.broken(Completeness, "store %d leads range %d in term %d up to %d; %d was committed",
 				s.id, id, st.Term, st.LastIndex, o.known[id])
 		}
 	}
 	place := [2]uint64{uint64(s.id), id}
 	was := o.commits[place]
 	if st.Commit < was {
-		o.c.k.broken(CommitForward, "store %d: range %d was committed up to %d, and is up to %d", s.id, id, was,
-			st.Commit)
+		o.c.k.broken(CommitForward, "store %d: range %d was committed up to %d, and is up to %d",
+			s.id, id, was, st.Commit)
 	}
 	o.commits[place] = st.Commit
 	o.known[id] = max(o.known[id], st.Commit)
@@ -92,7 +92,7 @@ func (o *logOracle) match(s *store, st *replica.Status, index uint64) {
 	}
 	o.c.count.matched++
 	if was.hash != hash {
-		o.c.k.broken(LogMatching, "range %d, entry %d: store %d has another than store %d had at %.6fs", st.Range,
-			index, s.id, was.store, float64(was.at)/1e9)
+		o.c.k.broken(LogMatching, "range %d, entry %d: store %d has another than store %d had at %.6fs",
+			st.Range, index, s.id, was.store, float64(was.at)/1e9)
 	}
 }

@@ -60,7 +60,8 @@ type core struct {
 
 func newStore(c *cluster, id int) *store {
 	return &store{
-		c: c, id: proto.StoreID(id), port: id, disk: engine.NewMemDisk(), r: c.k.rng("store", id), clock: newClock(c.k),
+		c: c, id: proto.StoreID(id), port: id, disk: engine.NewMemDisk(),
+		r: c.k.rng("store", id), clock: newClock(c.k),
 	}
 }
 
