@@ -6,8 +6,6 @@ const (
 	ForgetBound Name = "forget-bound"
 	// UnconfirmedTimestamps hands timestamps out without asking a quorum who leads.
 	UnconfirmedTimestamps Name = "unconfirmed-timestamps"
-	// UnconfirmedReads answers from what is applied here, whoever leads by now.
-	UnconfirmedReads Name = "unconfirmed-reads"
 	// SkipLatches evaluates writes to the same keys side by side.
 	SkipLatches Name = "skip-latches"
 	// SkipReadWait reads at a timestamp without waiting for the writers that have earlier ones.
@@ -43,7 +41,6 @@ func upper() []Mutant {
 			[]string{timestamps, history, rest, invariant}},
 		{UnconfirmedTimestamps, "kv/node I4: a timestamp is confirmed by a quorum",
 			[]string{timestamps, history, invariant}},
-		{UnconfirmedReads, "txn I4: nothing is answered from a state that may be old", []string{history}},
 		{SkipLatches, "txn I1: commands on the same keys do not overlap",
 			[]string{"sizes", history, invariant}},
 		{SkipReadWait, "txn I3: a read sees all writes below its timestamp", []string{history}},
