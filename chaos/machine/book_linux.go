@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vipkv/vipkv/chaos/check"
+	"github.com/vipkv/vipkv/chaos/history"
 	"github.com/vipkv/vipkv/chaos/report"
 )
 
@@ -30,6 +32,10 @@ func NewBook(seed uint64, rounds int, hold time.Duration) *Book {
 		Reproduce: []string{fmt.Sprintf(
 			"go test ./chaos/machine -run TestChaos -count=1 -v -timeout=60m -rounds=%d -hold=%v -seed=%d",
 			rounds, hold, seed)},
+		Group: func(op *history.Op) string {
+			_, of, _ := strings.Cut(op.Workload, " ") // all scenarios in one row
+			return of + " " + op.Tenant
+		},
 	}}
 }
 
@@ -52,7 +58,14 @@ func (b *Book) Add(o *Outcome) {
 	}
 	text := fmt.Sprintf("%s begins: %s of %s", o.Name, o.Fault.Name, o.Fault.Target)
 	b.run.Events = append(b.run.Events, report.Event{At: shift, Text: text})
+	type place struct{ checker, workload string }
+	passed := map[place]bool{}
 	for _, v := range o.Verdicts {
+		at := place{v.Checker, v.Workload}
+		if v.Outcome == check.Pass && passed[at] {
+			continue // with the final state it passed again
+		}
+		passed[at] = v.Outcome == check.Pass
 		v.Workload = strings.TrimSuffix(o.Name+" "+v.Workload, " ")
 		b.run.Verdicts = append(b.run.Verdicts, v)
 	}

@@ -21,8 +21,8 @@ const (
 	slowAtLeast    = 100 * time.Millisecond
 	exitDiskFull   = 10 // the product's exit code
 	fullWithin     = time.Minute
-	fillWriters    = 3
-	fillBytes      = 256 << 10 // a value
+	fillWriters    = 4
+	fillBytes      = 512 << 10 // a value
 	latencyName    = "vkchaos-latency"
 	latencySamples = 3
 )

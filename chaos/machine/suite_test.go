@@ -130,7 +130,7 @@ func TestChaos(t *testing.T) {
 		t.Skip("needs -rounds=1 or more, and five minutes for each: make chaos-short")
 	}
 	c := newCluster(t, machine.Options{
-		Set: []string{"split-bytes=131072", "lost-after=" + lostAfter.String()},
+		Set: []string{"split-bytes=262144", "lost-after=" + lostAfter.String()},
 	})
 	t.Logf("repeat with -seed %d, as far as real time can be repeated", *set.seed)
 	secret := check.CanaryToken(tenant)
