@@ -117,20 +117,6 @@ func leader(ctx context.Context, c *Cluster, _ *rand.Rand) ([]int, error) {
 	return []int{n}, nil
 }
 
-// oracle is the node that leads the system range, which is where timestamps come from.
-func oracle(ctx context.Context, c *Cluster, _ *rand.Rand) ([]int, error) {
-	ranges, err := c.Ranges(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range ranges {
-		if len(r.Start) == 0 && r.LeaderStore != 0 {
-			return []int{int(r.LeaderStore)}, nil
-		}
-	}
-	return nil, errors.New("the first range has no leader")
-}
-
 // Faults are all that can be done to machines.
 func Faults() []Fault {
 	var all []Fault

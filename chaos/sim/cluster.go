@@ -48,7 +48,7 @@ type cluster struct {
 // counters say whether a run was worth anything.
 type counters struct {
 	ok, failed, unknown             int
-	crashes, boots, faults          int
+	crashes, faults                 int
 	leaders, splits, changes, moves int
 	offers, installs, removed       int
 	compared, matched               int

@@ -10,7 +10,6 @@ type network struct {
 	links map[[2]int]*link
 	// loss in bursts, on top of Options.Loss
 	burst                     float64
-	lossy                     bool      // once the cluster is complete: to join twice takes two ids
 	perByte                   int64     // ns that a byte takes, on top of the usual
 	old                       []message // some of what was sent between stores, for replays
 	sent, dropped, duplicated uint64

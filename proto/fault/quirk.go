@@ -11,9 +11,6 @@ type QuirkRow struct {
 	Fires float64 // the chance, each time that an active one is asked
 }
 
-// activeChance is the chance of a place to be active in a run. It, and Fires of most, are FoundationDB's.
-const activeChance = 0.25
-
 // Quirks lists all of them.
 func Quirks() []QuirkRow {
 	return []QuirkRow{

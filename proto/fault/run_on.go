@@ -9,6 +9,9 @@ import (
 	"sync"
 )
 
+// activeChance is the chance of a place to be active in a run. It, and Fires of most, are FoundationDB's.
+const activeChance = 0.25
+
 // run is what the probes and the places of this process have seen since Begin.
 var run struct {
 	sync.Mutex

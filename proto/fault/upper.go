@@ -40,7 +40,7 @@ func upper() []Mutant {
 		{ForgetBound, "placement/tso I2: an oracle starts above the saved bound",
 			[]string{timestamps, history, rest, invariant}},
 		{UnconfirmedTimestamps, "kv/node I4: a timestamp is confirmed by a quorum",
-			[]string{timestamps, history, invariant}},
+			[]string{timestamps, history, invariant, rest}},
 		{SkipLatches, "txn I1: commands on the same keys do not overlap",
 			[]string{"sizes", history, invariant}},
 		{SkipReadWait, "txn I3: a read sees all writes below its timestamp", []string{history}},
