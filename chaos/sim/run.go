@@ -63,6 +63,7 @@ func Run(o Options, log func(format string, args ...any)) (res Result) {
 	c.stopped = true
 	c.rest()
 	c.finalReads()
+	c.rest() // the driver may have moved replicas meanwhile
 	if c.k.failure == nil {
 		c.oracle.final()
 		c.truth.final()

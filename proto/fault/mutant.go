@@ -14,7 +14,7 @@ func Registry() []Mutant {
 	const leader, final, invariant, log = "one-leader", "final-read", "invariant", "log-place"
 	return append(upper(), []Mutant{
 		{SkipLogSync, "I1: what is acknowledged is on the disk",
-			[]string{leader, equal, history, fatal, boot, invariant}},
+			[]string{leader, equal, history, fatal, boot, invariant, "timestamps", completeness, matching}},
 		{SkipEpochCheck, "I5: a command takes effect only under the epoch of its evaluation",
 			[]string{equal, history, "leftovers", sizes, invariant}},
 		{SkipTermCheck, "I5: a command takes effect only in the term of its evaluation",
@@ -27,7 +27,7 @@ func Registry() []Mutant {
 		{AnswerBeforeSync, "an answer leaves when what it depends on is on the disk",
 			[]string{leader, equal, history, fatal, boot, invariant, completeness, matching}},
 		{ReadWithoutRound, "a read is linearizable: a quorum confirms the leader after it came",
-			[]string{history, invariant}},
+			[]string{history, invariant, "timestamps"}},
 		{SplitLosesBoundary, "the sides of a split are all of the range",
 			[]string{"rest", "leftovers", history, final, invariant, sizes}},
 		{ForgetTombstone, "I8: a replica id is used once",
@@ -36,6 +36,6 @@ func Registry() []Mutant {
 		{SkipChecksum, "engine: bytes that are not what was written are ErrCorrupt",
 			[]string{equal, boot, sizes, "rot", invariant, history, fatal, final}},
 		{SwallowSyncError, "engine I5: the first write that fails is final",
-			[]string{leader, equal, history, fatal, boot, invariant}},
+			[]string{leader, equal, history, fatal, boot, invariant, "timestamps", completeness, matching}},
 	}...)
 }
