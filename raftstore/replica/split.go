@@ -46,10 +46,8 @@ func (c *Core) ProposeSplit(id proto.RangeID, proposal uint64, s Split) {
 		}
 		left, right := cloneDescriptor(d), cloneDescriptor(d)
 		left.End, left.Epoch.Version = s.Key, d.Epoch.Version+1
-		right.Start, right.Epoch.Version, right.RangeId = s.Key, d.Epoch.Version+1, uint64(s.Right)
-		if fault.On(fault.SplitLosesBoundary) {
-			right.Start = append(bytes.Clone(s.Key), 0)
-		}
+		right.Start = rightStart(s.Key)
+		right.Epoch.Version, right.RangeId = d.Epoch.Version+1, uint64(s.Right)
 		r.changing = proposal
 		r.proposeData(proposal, &internalpb.Command{
 			EpochVersion: s.Epoch.Version, EvalTerm: r.soft.HardState.GetTerm(),
@@ -59,6 +57,14 @@ func (c *Core) ProposeSplit(id proto.RangeID, proposal uint64, s Split) {
 			r.changing = 0
 		}
 	})
+}
+
+// rightStart is where the right-hand side of a split begins.
+func rightStart(key []byte) []byte {
+	if fault.On(fault.SplitLosesBoundary) {
+		return append(bytes.Clone(key), 0)
+	}
+	return key
 }
 
 // applySplit writes both sides in one batch (I3). It first has the right-hand side's core stop and drain what an early
