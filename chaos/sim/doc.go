@@ -19,6 +19,10 @@
 // tenants' records: the keys of the one tenant are given (front.sealer), its credential is known
 // (tenants).
 //
+// It does not let the oracle's clock jump by more than a stream's window (ten minutes) where a
+// workload counts on that window (front.nowMs), and clients' clocks go by the oracle's (truth.wall):
+// the product promises nothing then. It refuses writes of clients whose clocks are further off.
+//
 // # The life of a run
 //
 //  1. DrawOptions draws everything that is fixed for a run: stores, latencies, limits at their
