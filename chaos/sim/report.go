@@ -125,13 +125,23 @@ func unreached() map[fault.Probe]string {
 		"applied-in-other-term": "Propose refuses such a command; the check at apply is the second line",
 		"change-of-other-epoch": "a leader proposes a change only when all before its term is applied",
 		"foreign-proposal-id":   "a leader evaluates only when all before its term is applied",
+		"oracle-save-late":      "clients here take too few timestamps to use a window up",
 	}
+}
+
+// rareSeeds is how many runs must not pass by what only one in some hundreds reaches.
+const rareSeeds = 1000
+
+func rare() []fault.Probe {
+	return []fault.Probe{"split-of-doomed", "split-skips-right", "boot-of-removed", "snapshot-ignored"}
 }
 
 // NeverReached lists the probes that no run reached although they could have.
 func (r *Report) NeverReached() (names []string) {
 	for _, p := range fault.Probes() {
-		if _, ok := unreached()[p.Name]; !ok && r.Probes[p.Name] == 0 {
+		_, excused := unreached()[p.Name]
+		excused = excused || r.Seeds < rareSeeds && slices.Contains(rare(), p.Name)
+		if !excused && r.Probes[p.Name] == 0 {
 			names = append(names, string(p.Name))
 		}
 	}
