@@ -30,7 +30,7 @@ type simClient struct {
 }
 
 const (
-	opTimeout    = 5 * sec
+	opTimeout    = 3 * sec
 	finalTimeout = 60 * sec
 )
 

@@ -136,7 +136,7 @@ func TestMerge(t *testing.T) {
 }
 
 // okMin is how many operations must succeed in a run for it to count.
-const okMin = 100
+const okMin = 60
 
 // guard fails when the runs together did not see enough of what they are for.
 func guard(t *testing.T, r *Report) {

@@ -35,7 +35,7 @@ func drawUpper(seed uint64) UpperOptions {
 		WindowMs:    []int64{200, 1000, tso.DefaultWindowMs}[r.IntN(3)],
 		FlushMax:    []int{1, 256}[r.IntN(2)],
 		IDBlock:     []uint64{1, 1000}[r.IntN(2)],
-		AttemptNS:   []int64{100, 300, 1000}[r.IntN(3)] * ms,
+		AttemptNS:   []int64{300, 1000}[r.IntN(2)] * ms,
 		SplitBytes:  []uint64{0, 40 << 10, 100 << 10}[r.IntN(3)],
 	}
 }
