@@ -82,11 +82,11 @@ func TestOthersUseTheVocabulary(t *testing.T) {
 	}
 }
 
-// classes are the names in the table that a function faultClasses returns.
+// classes are the names in the tables of the simulator.
 func classes(file *ast.File) (names []string) {
 	for _, d := range file.Decls {
 		f, ok := d.(*ast.FuncDecl)
-		if !ok || f.Name.Name != "faultClasses" {
+		if !ok || !returnsClasses(f) {
 			continue
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
@@ -142,4 +142,17 @@ func literal(e ast.Expr) []string {
 		return nil
 	}
 	return []string{s}
+}
+
+// returnsClasses tells whether a function returns a table of the simulator's classes.
+func returnsClasses(f *ast.FuncDecl) bool {
+	if f.Type.Results == nil || len(f.Type.Results.List) != 1 {
+		return false
+	}
+	list, ok := f.Type.Results.List[0].Type.(*ast.ArrayType)
+	if !ok {
+		return false
+	}
+	name, ok := list.Elt.(*ast.Ident)
+	return ok && name.Name == "faultClass"
 }
