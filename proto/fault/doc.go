@@ -27,8 +27,6 @@ const (
 	SnapshotInTwoSteps Name = "snapshot-in-two-steps"
 	// AnswerBeforeSync sends votes and acknowledgements while the log write that they depend on is on its way.
 	AnswerBeforeSync Name = "answer-before-sync"
-	// ReadWithoutRound answers reads without asking whether this replica still leads.
-	ReadWithoutRound Name = "read-without-round"
 	// SplitLosesBoundary lets the right-hand side of a split begin behind the split key.
 	SplitLosesBoundary Name = "split-loses-boundary"
 	// ForgetTombstone lets a replica that was removed come back.

@@ -26,8 +26,6 @@ func Registry() []Mutant {
 		{SnapshotInTwoSteps, "I3: a range snapshot is installed in one step", []string{boot, equal, fatal}},
 		{AnswerBeforeSync, "an answer leaves when what it depends on is on the disk",
 			[]string{leader, equal, history, fatal, boot, invariant, completeness, matching}},
-		{ReadWithoutRound, "a read is linearizable: a quorum confirms the leader after it came",
-			[]string{history, invariant, "timestamps"}},
 		{SplitLosesBoundary, "the sides of a split are all of the range",
 			[]string{"rest", "leftovers", history, final, invariant, sizes}},
 		{ForgetTombstone, "I8: a replica id is used once",

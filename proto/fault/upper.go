@@ -4,8 +4,6 @@ package fault
 const (
 	// ForgetBound starts an oracle without regard to the bound that an earlier one saved.
 	ForgetBound Name = "forget-bound"
-	// UnconfirmedTimestamps hands timestamps out without asking a quorum who leads.
-	UnconfirmedTimestamps Name = "unconfirmed-timestamps"
 	// SkipLatches evaluates writes to the same keys side by side.
 	SkipLatches Name = "skip-latches"
 	// SkipReadWait reads at a timestamp without waiting for the writers that have earlier ones.
@@ -39,8 +37,6 @@ func upper() []Mutant {
 	return []Mutant{
 		{ForgetBound, "placement/tso I2: an oracle starts above the saved bound",
 			[]string{timestamps, history, rest, invariant}},
-		{UnconfirmedTimestamps, "kv/node I4: a timestamp is confirmed by a quorum",
-			[]string{timestamps, history, invariant, rest}},
 		{SkipLatches, "txn I1: commands on the same keys do not overlap",
 			[]string{"sizes", history, invariant}},
 		{SkipReadWait, "txn I3: a read sees all writes below its timestamp", []string{history}},

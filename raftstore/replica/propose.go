@@ -241,12 +241,6 @@ func (r *replica) issueReads() {
 		return
 	}
 	ctx := r.c.readContext() // always fresh: an answer to an older round must not confirm this one
-	if fault.On(fault.ReadWithoutRound) {
-		r.readReady = append(r.readReady, readReady{r.acked.AppliedIndex, r.readQueue})
-		r.readQueue = nil
-		r.answerReads()
-		return
-	}
 	now := r.readQueue
 	if len(now) > 1 && fault.Buggify("read-alone") {
 		now = now[:1]
