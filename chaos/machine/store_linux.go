@@ -3,10 +3,12 @@ package machine
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +25,7 @@ const (
 	fullWithin     = time.Minute
 	fillWriters    = 4
 	fillBytes      = 512 << 10 // a value
+	fillTenant     = "filler"
 	latencyName    = "vkchaos-latency"
 	latencySamples = 3
 )
@@ -35,7 +38,7 @@ func diskFaults() []Fault {
 		{Name: "disk-slow", Text: "the node that leads most ranges can make few writes a second",
 			Minority: true, aim: leader, hurt: slow},
 		{Name: "disk-full", Text: "the disk of a node is full, and emptied when its process has ended",
-			Minority: true, Ends: true, aim: leader, hurt: full},
+			Minority: true, Ends: true, aim: filled, hurt: full},
 	}
 }
 
@@ -108,10 +111,23 @@ func slow(_ context.Context, h *hurt) error {
 	return nil
 }
 
-// full fills the disk, and then writes: a store has room left in the files that it has allocated.
+// fillKey is a key that a writer fills a disk with.
+func fillKey(writer int) []byte { return fmt.Appendf(nil, "filler-%d", writer) }
+
+// filled is the node whose disk the writers of full write to: the one that leads their range.
+func filled(ctx context.Context, c *Cluster, _ *rand.Rand) ([]int, error) {
+	if _, err := c.Tenant(ctx, fillTenant); err != nil {
+		return nil, err
+	}
+	n, err := c.LeaderOf(ctx, fillTenant, fillKey(0))
+	return []int{n}, err
+}
+
+// full fills the disk, and then writes: a store has room left in the files that it has allocated. The
+// values are random, for a store compresses.
 func full(ctx context.Context, h *hurt) error {
 	d, p := h.box().disk, h.c.Process(h.node())
-	cl, err := h.c.Tenant(ctx, "filler")
+	cl, err := h.c.Tenant(ctx, fillTenant)
 	if err != nil {
 		return err
 	}
@@ -120,12 +136,16 @@ func full(ctx context.Context, h *hurt) error {
 	}
 	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var writers sync.WaitGroup
+	var written atomic.Int64
 	for i := range fillWriters {
+		source := rand.NewChaCha8([32]byte{byte(i), byte(h.r.Uint32())})
 		writers.Go(func() {
-			key, value := fmt.Appendf(nil, "filler-%d", i), make([]byte, fillBytes)
+			value := make([]byte, fillBytes)
 			for writing.Err() == nil && p.Running() {
-				// What becomes of it does not matter.
-				_, _ = cl.Put(writing, key, value, client.PutOptions{})
+				_, _ = source.Read(value) // it does not fail
+				if _, err := cl.Put(writing, fillKey(i), value, client.PutOptions{}); err == nil {
+					written.Add(1)
+				}
 			}
 		})
 	}
@@ -133,10 +153,11 @@ func full(ctx context.Context, h *hurt) error {
 		code, err := p.Wait(fullWithin)
 		stop()
 		writers.Wait()
+		said := fmt.Sprintf("%d values of %d bytes written", written.Load(), fillBytes)
 		if err != nil {
-			return false, "it did not end: " + err.Error(), d.Empty()
+			return false, "it did not end, " + said + ": " + err.Error(), d.Empty()
 		}
-		return code == exitDiskFull, fmt.Sprintf("it ended with code %d", code), d.Empty()
+		return code == exitDiskFull, fmt.Sprintf("it ended with code %d, %s", code, said), d.Empty()
 	}
 	return nil
 }

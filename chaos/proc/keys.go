@@ -23,22 +23,55 @@ func (c *Cluster) SplitAt(ctx context.Context, tenant string, tenantKeys [][]byt
 	if err != nil {
 		return nil, err
 	}
-	t, err := a.GetTenant(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
 	out := make([]RangeKey, len(tenantKeys))
 	full := make([][]byte, len(tenantKeys))
 	for i, k := range tenantKeys {
 		out[i].Key = k
-		full[i] = append(binary.BigEndian.AppendUint32(nil, t.Id), 'k')
-		full[i] = append(full[i], k...)
+		if full[i], err = c.fullKey(ctx, tenant, k); err != nil {
+			return nil, err
+		}
 		if _, err := a.SplitRange(ctx, full[i]); err != nil {
 			return nil, fmt.Errorf("split at key %d: %w", i, err)
 		}
 	}
 	err = c.waitRanges(ctx, out, full)
 	return out, err
+}
+
+// fullKey is a tenant's key with the tenant's prefix, as ranges are bounded by.
+func (c *Cluster) fullKey(ctx context.Context, tenant string, key []byte) ([]byte, error) {
+	a, err := c.Admin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.GetTenant(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(binary.BigEndian.AppendUint32(nil, t.Id), 'k'), key...), nil
+}
+
+// LeaderOf is the node that leads the range of a tenant's key. It waits until there is one.
+func (c *Cluster) LeaderOf(ctx context.Context, tenant string, key []byte) (node int, err error) {
+	full, err := c.fullKey(ctx, tenant, key)
+	if err != nil {
+		return 0, err
+	}
+	what := fmt.Sprintf("the range of key %q has a leader", key)
+	err = WaitFor(ctx, startWithin, what, func() (string, error) {
+		ranges, err := c.Ranges(ctx)
+		if err != nil {
+			return err.Error(), nil
+		}
+		for _, r := range ranges {
+			if holds(r, full) && r.LeaderStore != 0 {
+				node = int(r.LeaderStore)
+				return "", nil
+			}
+		}
+		return fmt.Sprintf("none of %d ranges that have one", len(ranges)), nil
+	})
+	return node, err
 }
 
 // waitRanges waits until each key is in another range, and notes which.
