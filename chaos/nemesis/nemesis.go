@@ -67,7 +67,8 @@ func Faults() []Fault {
 		{Name: "wipe", Needs: Disk, Targets: nodes(), Away: true, Loses: true,
 			Text: "The process ends and its data is removed; it comes back as a new node."},
 
-		{Name: "isolate", Needs: Network, Targets: nodes(), Away: true, Also: []string{"blackhole"},
+		{Name: "isolate", Needs: Network, Targets: nodes(), Away: true,
+			Also: []string{"blackhole", "strand"},
 			Text: "Nothing passes between a node and the other nodes."},
 		{Name: "cut", Needs: Network, Targets: nodes(), Away: true,
 			Text: "What one node sends to one other node is dropped."},

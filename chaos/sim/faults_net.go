@@ -1,9 +1,12 @@
 package sim
 
+import internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
+
 func netFaults() []faultClass {
 	return []faultClass{
 		{"cut", 2, (*injection).cut},
 		{"isolate", 3, (*injection).isolate},
+		{"strand", 5, (*injection).strand},
 		{"halves", 1, (*injection).halves},
 		{"clog", 2, (*injection).clog},
 		{"swizzle", 3, (*injection).swizzle},
@@ -58,6 +61,56 @@ func (n *injection) isolate() {
 		}
 	}
 	n.block(links)
+}
+
+// strand cuts a leader off from its followers, both ways, until they have another one; clients still reach it. Half of
+// the times it is the store that leads most, and it reaches no store at all; else it reaches those that have no replica
+// of one range. At times its clock runs slow, so that it takes longer to notice: no answer may rest on that it would.
+func (n *injection) strand() {
+	l, ok := n.leader()
+	if !ok {
+		n.nothing("nobody leads")
+		return
+	}
+	s := l.store
+	links := n.linksTo(s, l.Descriptor)
+	if n.r.IntN(2) == 0 {
+		s = n.mostLeaders()
+		links = n.linksOf(s)
+	}
+	d := between(n.r, 2*sec, 8*sec)
+	for _, l := range links {
+		n.c.net.link(l[0], l[1]).cut++
+	}
+	n.later(d, func() {
+		for _, l := range links {
+			n.c.net.link(l[0], l[1]).cut--
+		}
+	})
+	if n.r.IntN(3) > 0 {
+		n.pace(s, 0.1+0.5*n.r.Float64(), d)
+	}
+}
+
+// mostLeaders is the store that leads most ranges; there is one that leads some.
+func (n *injection) mostLeaders() (most *store) {
+	leads := map[*store]int{}
+	for _, l := range n.c.leaders() {
+		if leads[l.store]++; leads[l.store] > leads[most] {
+			most = l.store
+		}
+	}
+	return most
+}
+
+// linksTo lists the links between a store and the others with replicas of a range, both ways.
+func (n *injection) linksTo(s *store, d *internalpb.Descriptor) (links [][2]int) {
+	for _, p := range d.Replicas {
+		if o := int(p.StoreId); o != int(s.id) {
+			links = append(links, [2]int{int(s.id), o}, [2]int{o, int(s.id)})
+		}
+	}
+	return links
 }
 
 func (n *injection) halves() {

@@ -72,8 +72,11 @@ func (n *injection) clockJump() {
 
 // clockRate lets a store's clock run fast or slow for a while.
 func (n *injection) clockRate() {
-	s := n.store()
-	was := s.clock.rate
-	s.clock.setRate(0.7 + 0.6*n.r.Float64())
-	n.later(between(n.r, sec, 8*sec), func() { s.clock.setRate(was) })
+	n.pace(n.store(), 0.7+0.6*n.r.Float64(), between(n.r, sec, 8*sec))
+}
+
+// pace lets a store's clock run so many times as fast, for d.
+func (n *injection) pace(s *store, times float64, d int64) {
+	s.clock.setRate(s.clock.rate * times)
+	n.later(d, func() { s.clock.setRate(s.clock.rate / times) })
 }

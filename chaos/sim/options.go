@@ -70,7 +70,7 @@ func DrawOptions(seed uint64) Options {
 		SlowDisks:        chance(r, 0.3),
 
 		RangesMax: 2 + r.IntN(6),
-		FaultGap:  between(r, 300, 2000) * ms,
+		FaultGap:  drawFaultGap(r),
 
 		Election:  []int{5, 10}[r.IntN(2)],
 		Heartbeat: 1 + r.IntN(2),
@@ -85,6 +85,14 @@ func DrawOptions(seed uint64) Options {
 		}
 	}
 	return o
+}
+
+// drawFaultGap: mostly faults overlap; in a quarter of the runs a fault can run its course before the next one comes.
+func drawFaultGap(r *rand.Rand) int64 {
+	if chance(r, 0.25) {
+		return between(r, 3000, 6000) * ms
+	}
+	return between(r, 300, 2000) * ms
 }
 
 func drawLimits(r *rand.Rand, o *Options) {

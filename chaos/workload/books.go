@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/vipkv/vipkv/chaos/check"
 	"github.com/vipkv/vipkv/chaos/history"
@@ -39,6 +40,16 @@ func (b *books) op(kind history.Kind, key string) history.Op {
 	return history.Op{Workload: b.name, Tenant: b.tenant, Kind: kind, Key: key}
 }
 
+// readerWrites: a reader writes once in so many operations.
+const readerWrites = 16
+
+// onlyReads tells whether the client at a place among so many that share a key is their reader, and reads this time. A
+// writer soon learns that a leader can not commit any more, and goes elsewhere; a reader believes it as long as it
+// answers.
+func onlyReads(r *rand.Rand, place, group int) bool {
+	return group > 2 && place%group == group-1 && r.IntN(readerWrites) > 0
+}
+
 func (b *books) tenants() []string { return []string{b.tenant} }
 
 // value is one that this run has not seen.
@@ -66,11 +77,18 @@ type rotating struct {
 	generation, ops, infos int
 }
 
-// take counts one operation in and says on which key it is made.
+// take counts one write in and says to which key it is made.
 func (r *rotating) take() string {
 	if r.ops >= r.opsMax || r.infos >= r.infosMax {
 		r.generation, r.ops, r.infos = r.generation+1, 0, 0
 	}
+	r.ops++
+	return r.key(r.generation)
+}
+
+// look counts one read in and says of which key it is made: the one that is written to. Reads alone never replace it,
+// or readers would be on another key before a writer that waits has gone elsewhere, and see nothing old.
+func (r *rotating) look() string {
 	r.ops++
 	return r.key(r.generation)
 }

@@ -59,7 +59,7 @@ func (w *canary) Draw(r *rand.Rand, place int) history.Op {
 	var op history.Op
 	switch r.IntN(12) {
 	case 0, 1:
-		op = w.op(history.Read, register.take())
+		op = w.op(history.Read, register.look())
 	case 2:
 		op = w.op(history.CAS, register.take())
 	case 3:

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	counterGroup  = 2 // clients that share a counter: more would mostly refuse each other
+	counterGroup  = 3 // clients that share a counter, one of which reads: more would refuse each other
 	counterOps    = 1000
 	counterInfos  = 8 // each widens what the sum may be
 	counterReads  = 5 // one operation in so many is a read
@@ -36,7 +36,7 @@ func newCounter(o Options) Workload {
 // Draw implements Workload.
 func (w *counter) Draw(r *rand.Rand, place int) history.Op {
 	c := &w.counters[place/counterGroup]
-	if r.IntN(counterReads) == 0 {
+	if r.IntN(counterReads) == 0 || onlyReads(r, place, counterGroup) {
 		return w.op(history.Count, c.pick(r))
 	}
 	op := w.op(history.Incr, c.take())

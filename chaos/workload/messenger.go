@@ -176,7 +176,7 @@ func (w *messenger) member(place, c int) *rotating {
 }
 
 func (w *messenger) permitted(_ *rand.Rand, place, c int) history.Op {
-	return w.op(history.Read, w.member(place, c).take())
+	return w.op(history.Read, w.member(place, c).look())
 }
 
 func (w *messenger) join(_ *rand.Rand, place, c int) history.Op {

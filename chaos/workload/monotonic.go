@@ -29,7 +29,7 @@ func newMonotonic(o Options) Workload {
 func (w *monotonic) Draw(_ *rand.Rand, place int) history.Op {
 	group := &w.groups[place/monotonicGroup]
 	if place%monotonicGroup > 0 {
-		return w.op(history.Read, group.take())
+		return w.op(history.Read, group.look())
 	}
 	op := w.op(history.Write, group.take())
 	w.values++

@@ -39,11 +39,13 @@ func newRotatingRegister(prefix string, i int, o Options) rotating {
 
 // Draw implements Workload.
 func (w *register) Draw(r *rand.Rand, place int) history.Op {
+	group := &w.groups[place/registerGroup]
 	kind := []history.Kind{history.Read, history.Read, history.Write, history.CAS}[r.IntN(4)]
-	op := w.op(kind, w.groups[place/registerGroup].take())
-	if kind != history.Read {
-		op.Arg = w.value(place)
+	if kind == history.Read || onlyReads(r, place, registerGroup) {
+		return w.op(history.Read, group.look())
 	}
+	op := w.op(kind, group.take())
+	op.Arg = w.value(place)
 	return op
 }
 

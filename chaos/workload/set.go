@@ -28,7 +28,7 @@ func newSet(o Options) Workload {
 
 // Draw implements Workload.
 func (w *set) Draw(r *rand.Rand, place int) history.Op {
-	if r.IntN(setReads) == 0 {
+	if r.IntN(setReads) == 0 || onlyReads(r, place, w.clients) {
 		return w.op(history.Set, w.pick(r))
 	}
 	op := w.op(history.Add, w.take())

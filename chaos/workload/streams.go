@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	streamGroup = 2 // clients that append to one stream
+	streamGroup = 3 // clients of one stream, one of which reads it
 	streamOps   = 1000
 	streamReads = 20 // one operation in so many is a read of the whole stream
 )
@@ -34,7 +34,7 @@ func newStreams(o Options) Workload {
 // Draw implements Workload.
 func (w *streams) Draw(r *rand.Rand, place int) history.Op {
 	s := &w.streams[place/streamGroup]
-	if r.IntN(streamReads) == 0 {
+	if r.IntN(streamReads) == 0 || onlyReads(r, place, streamGroup) {
 		return w.op(history.Stream, s.pick(r))
 	}
 	op := w.op(history.Append, s.take())

@@ -73,7 +73,8 @@ func TestCorrectStorePasses(t *testing.T) {
 			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
 				o := run(t, name, workload.Options{Prefix: "p/", Tenant: []string{"", "t"}[seed]}, honest(), seed)
 				n := load.Count(o.ops, 0, 0)
-				if n.Acked < 100 || n.Unknown < 1 || n.Failed < 5 {
+				unknown := n.Unknown > 0 || name == "streams" // it asks again until it knows
+				if n.Acked < 100 || !unknown || n.Failed < 5 {
 					t.Errorf("too little happened: %v", n)
 				}
 				if len(o.verdicts) == 0 {

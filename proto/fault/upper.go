@@ -4,6 +4,10 @@ package fault
 const (
 	// ForgetBound starts an oracle without regard to the bound that an earlier one saved.
 	ForgetBound Name = "forget-bound"
+	// UnconfirmedTimestamps hands timestamps out without asking a quorum who leads.
+	UnconfirmedTimestamps Name = "unconfirmed-timestamps"
+	// UnconfirmedReads answers from what is applied here, whoever leads by now.
+	UnconfirmedReads Name = "unconfirmed-reads"
 	// SkipLatches evaluates writes to the same keys side by side.
 	SkipLatches Name = "skip-latches"
 	// SkipReadWait reads at a timestamp without waiting for the writers that have earlier ones.
@@ -37,6 +41,9 @@ func upper() []Mutant {
 	return []Mutant{
 		{ForgetBound, "placement/tso I2: an oracle starts above the saved bound",
 			[]string{timestamps, history, rest, invariant}},
+		{UnconfirmedTimestamps, "kv/node I4: a timestamp is confirmed by a quorum",
+			[]string{timestamps, history, invariant, rest}},
+		{UnconfirmedReads, "txn I4: nothing is answered from a state that may be old", []string{history}},
 		{SkipLatches, "txn I1: commands on the same keys do not overlap",
 			[]string{"sizes", history, invariant}},
 		{SkipReadWait, "txn I3: a read sees all writes below its timestamp", []string{history}},

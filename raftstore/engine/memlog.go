@@ -164,12 +164,12 @@ func (l *memLog) tear(keep int, stray bool) {
 	l.sync() // what is on the disk now stays there
 }
 
-// rot flips a bit of what is durable and known to be: damage in the newest durable steps can't be told from a torn end.
-// pick chooses among n.
+// rot flips a bit of what is durable, and known to be by a step that is durable itself: damage in the newest durable
+// steps can't be told from a torn end. pick chooses among n.
 func (l *memLog) rot(pick func(n int) int) bool {
 	last := 0
-	if n := len(l.log); n > 0 {
-		last = l.log[n-1].durable()
+	if l.synced > 0 {
+		last = l.log[l.synced-1].durable()
 	}
 	at, known := 0, 0
 	for known < len(l.log) && at+len(l.log[known]) <= last {
