@@ -150,7 +150,7 @@ type Status struct {
 	FirstIndex  uint64
 	LastIndex   uint64
 	Bytes       uint64
-	Removed     bool // the replica is gone; nothing else is set but Range
+	Removed     bool // no replica of the range is here any more; nothing else is set but Range
 	// LeaderlessTicks counts ticks since the replica led or heard from a leader. Statuses follow it in steps of five
 	// election timeouts. A replica that is not a member any more hears from nobody who would tell it: whoever knows the
 	// descriptor tells it by a message with Gone.

@@ -168,7 +168,8 @@ func (c *Core) tryPrepared(id proto.RangeID) {
 	c.eff.Handoffs = append(c.eff.Handoffs, answer)
 }
 
-// initRight starts the right-hand side of an applied split.
+// initRight starts the right-hand side of an applied split, or lets it go. What tryPrepared dropped of one that is let
+// go is not a replica here any more, unless a message makes it again.
 func (c *Core) initRight(h Handoff) {
 	early := c.early[h.To]
 	delete(c.frozen, h.To)
@@ -182,6 +183,8 @@ func (c *Core) initRight(h Handoff) {
 		if h.Campaign && !fault.Buggify("no-campaign") {
 			r.campaign()
 		}
+	} else if c.replicas[h.To] == nil {
+		c.eff.Statuses = append(c.eff.Statuses, Status{Range: h.To, Removed: true})
 	}
 	for _, m := range early {
 		c.message(m)
