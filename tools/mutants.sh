@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 campaigns=${1:?usage: tools/mutants.sh CAMPAIGNS [SEEDS]}
-seeds=${2:-100}
+seeds=${2:-300}
 cores=$(nproc)
 mkdir -p bin
 go test -tags chaos -c -o bin/sim.test ./chaos/sim

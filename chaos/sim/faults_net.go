@@ -65,7 +65,8 @@ func (n *injection) isolate() {
 
 // strand cuts a leader off from its followers, both ways, until they have another one; clients still reach it. Half of
 // the times it is the store that leads most, and it reaches no store at all; else it reaches those that have no replica
-// of one range. At times its clock runs slow, so that it takes longer to notice: no answer may rest on that it would.
+// of one range. Its clock mostly runs so slow that the others are faster with an election than it with noticing (no
+// answer may rest on that it would notice), and at times nothing else breaks meanwhile.
 func (n *injection) strand() {
 	l, ok := n.leader()
 	if !ok {
@@ -79,6 +80,9 @@ func (n *injection) strand() {
 		links = n.linksOf(s)
 	}
 	d := between(n.r, 2*sec, 8*sec)
+	if n.r.IntN(2) == 0 {
+		n.quiet = n.c.k.now + d
+	}
 	for _, l := range links {
 		n.c.net.link(l[0], l[1]).cut++
 	}
@@ -87,8 +91,8 @@ func (n *injection) strand() {
 			n.c.net.link(l[0], l[1]).cut--
 		}
 	})
-	if n.r.IntN(3) > 0 {
-		n.pace(s, 0.1+0.5*n.r.Float64(), d)
+	if n.r.IntN(4) > 0 {
+		n.pace(s, 0.02+0.3*n.r.Float64(), d)
 	}
 }
 

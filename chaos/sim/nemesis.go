@@ -13,6 +13,7 @@ import (
 type nemesis struct {
 	c       *cluster
 	stopped bool
+	quiet   int64          // until when nothing else is broken
 	undo    map[int]func() // what is broken
 	next    int
 	plan    []Entry        // what was done so far
@@ -78,8 +79,13 @@ func (n *nemesis) start() {
 				return
 			}
 			n.did(e)
+			in := &injection{nemesis: n, r: rand.New(rand.NewPCG(e.Seed, 0)), class: e.Class}
+			if n.c.k.now < n.quiet {
+				in.nothing("a fault runs its course")
+				return
+			}
 			f := classes[e.Class]
-			f.run(&injection{nemesis: n, r: rand.New(rand.NewPCG(e.Seed, 0)), class: e.Class})
+			f.run(in)
 		})
 	}
 }

@@ -42,7 +42,7 @@ func upper() []Mutant {
 		{ForgetBound, "placement/tso I2: an oracle starts above the saved bound",
 			[]string{timestamps, history, rest, invariant}},
 		{UnconfirmedTimestamps, "kv/node I4: a timestamp is confirmed by a quorum",
-			[]string{timestamps, history, invariant, rest}},
+			[]string{timestamps, history, invariant}},
 		{UnconfirmedReads, "txn I4: nothing is answered from a state that may be old", []string{history}},
 		{SkipLatches, "txn I1: commands on the same keys do not overlap",
 			[]string{"sizes", history, invariant}},
