@@ -48,8 +48,8 @@ sim: ## simulate a cluster from SEEDS=200 seeds, one process a core
 mutants: ## show that the tests turn red when a rule is broken on purpose
 	go test -tags chaos ./chaos/sim ./raftstore -run Mutant -count=1 -v -timeout=$(TEST_TIMEOUT)
 
-mutants-full: ## twenty campaigns against each mutant; writes docs/mutants.md and docs/mutants.json (an hour)
-	./tools/mutants.sh 20
+mutants-full: ## twenty campaigns against each mutant, or MUTANTS=A,B; writes docs/mutants.md and docs/mutants.json (an hour)
+	./tools/mutants.sh 20 300 $(MUTANTS)
 
 nullcipher: ## show that the search for plaintext finds it in a build that does not encrypt
 	go test -tags nullcipher ./encryption ./kv/node -run 'Null|Canar' -count=1

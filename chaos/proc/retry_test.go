@@ -14,7 +14,7 @@ import (
 
 	"github.com/vipkv/vipkv/chaos/proc"
 	"github.com/vipkv/vipkv/kv/client"
-	"github.com/vipkv/vipkv/proto/fault"
+	"github.com/vipkv/vipkv/proto/fault/point"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
 )
 
@@ -32,11 +32,11 @@ func TestAcceptRetryOfAnUnansweredWrite(t *testing.T) {
 	binary, err := bin.chaos()
 	must(t, err)
 	arms := t.TempDir()
-	for _, point := range fault.Points() {
-		t.Run(string(point), func(t *testing.T) {
-			s := &retryStory{arm: func(n int) string { return filepath.Join(arms, fmt.Sprintf("%s-%d", point, n)) }}
+	for _, at := range point.All() {
+		t.Run(string(at), func(t *testing.T) {
+			s := &retryStory{arm: func(n int) string { return filepath.Join(arms, fmt.Sprintf("%s-%d", at, n)) }}
 			s.c = newCluster(t, proc.Options{Binary: binary, Env: func(n int) []string {
-				return []string{fmt.Sprintf("VIPKV_FAULT_POINT=name=%s;arm=%s", point, s.arm(n))}
+				return []string{fmt.Sprintf("VIPKV_FAULT_POINT=name=%s;arm=%s", at, s.arm(n))}
 			}})
 			s.credential, err = s.c.NewTenant(t.Context(), "retry")
 			must(t, err)
@@ -44,12 +44,12 @@ func TestAcceptRetryOfAnUnansweredWrite(t *testing.T) {
 			must(t, err)
 			defer s.cl.Close()
 			write, verify := s.put, s.verifyPut
-			if point == fault.AnswerAppend {
+			if at == point.AnswerAppend {
 				write, verify = s.append, s.verifyAppend
 			}
 			t.Run("asked at the leader", func(t *testing.T) { s.direct(t, "direct", write, verify) })
 			t.Run("forwarded by another node", func(t *testing.T) { s.forwarded(t, "forwarded", write, verify) })
-			t.Run("by the SDK alone", func(t *testing.T) { s.sdk(t, "sdk", point) })
+			t.Run("by the SDK alone", func(t *testing.T) { s.sdk(t, "sdk", at) })
 		})
 	}
 }
@@ -195,11 +195,11 @@ func (s *retryStory) forwarded(t *testing.T, name string, write writer, verify f
 }
 
 // sdk: the SDK sends again by itself, and its caller sees a success.
-func (s *retryStory) sdk(t *testing.T, name string, point fault.PointName) {
+func (s *retryStory) sdk(t *testing.T, name string, at point.Name) {
 	ctx := within(t, time.Minute)
 	leader, spring := s.trap(t, name)
 	var a answer
-	if point == fault.AnswerAppend {
+	if at == point.AnswerAppend {
 		r, err := s.cl.Append(ctx, name, []client.Record{{Body: []byte("once")}}, client.AppendOptions{})
 		must(t, err)
 		a = answer{r.Version, r.FirstSeq, r.Duplicate}
@@ -222,8 +222,8 @@ func (s *retryStory) sdk(t *testing.T, name string, point fault.PointName) {
 func TestReleaseHoldsNoFaults(t *testing.T) {
 	chaos, err := bin.chaos()
 	must(t, err)
-	marks := [][]byte{[]byte("proto/fault.enabled"), []byte("proto/fault.Point"), []byte("proto/fault.KillAt"),
-		[]byte("proto/fault.traps"), []byte("main.parseFaultRule"), []byte("main.armPoint"),
+	marks := [][]byte{[]byte("proto/fault.enabled"), []byte("proto/fault/point.Hit"), []byte("proto/fault/point.KillAt"),
+		[]byte("proto/fault/point.traps"), []byte("main.parseFaultRule"), []byte("main.armPoint"),
 		[]byte("engine.(*injector)")}
 	with := symbols(t, chaos)
 	for _, mark := range marks {
@@ -236,7 +236,7 @@ func TestReleaseHoldsNoFaults(t *testing.T) {
 		t.Fatal("the release binary has no symbols to look at")
 	}
 	for line := range bytes.Lines(without) {
-		if bytes.Contains(line, []byte("vipkv/proto/fault.")) {
+		if bytes.Contains(line, []byte("vipkv/proto/fault")) {
 			t.Errorf("the release binary holds %s", line)
 		}
 		for _, mark := range marks {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"flag"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 var (
 	mutant      = flag.String("mutant", "", "run all tests with this mutant on")
-	oneMutant   = flag.String("only", "", "the mutant that TestMutants looks at, instead of all")
+	onlyMutants = flag.String("only", "", "the mutants, parted by commas, that are looked at; empty: all")
 	mutantSeeds = flag.Int("mutant-seeds", 300, "how many seeds a mutant may survive")
 )
 
@@ -25,12 +26,16 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
+// chosenMutants are the rows of the registry that -only names.
+func chosenMutants() []fault.Mutant {
+	return slices.DeleteFunc(fault.Registry(), func(m fault.Mutant) bool {
+		return *onlyMutants != "" && !slices.Contains(strings.Split(*onlyMutants, ","), string(m.Name))
+	})
+}
+
 // TestMutants proves that the simulator bites: each seeded bug must break a promise that it checks, soon.
 func TestMutants(t *testing.T) {
-	for _, m := range fault.Registry() {
-		if *oneMutant != "" && *oneMutant != string(m.Name) {
-			continue
-		}
+	for _, m := range chosenMutants() {
 		t.Run(string(m.Name), func(t *testing.T) {
 			fault.Enable(m.Name)
 			defer fault.Enable(fault.Name(*mutant))

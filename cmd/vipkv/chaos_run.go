@@ -148,7 +148,7 @@ func (r *chaosRun) finish(run *chaosreport.Run) error {
 		}
 		return nil
 	}
-	return failf(exitOther, hint, "the run is no pass: %s", outcome)
+	return failf(exitVerdict, hint, "the run is no pass: %s", outcome)
 }
 
 // stamped puts the time since the beginning before each line.

@@ -51,7 +51,7 @@ func exitNames() [12][2]string {
 		exitDirectory:   {"directory-refused", "the data directory is of something else, another cluster or a newer version, or in use"},
 		exitCorrupt:     {"corrupt", "stored bytes are not what was written"},
 		exitDiskFull:    {"disk-full", "there is no space on the disk"},
-		exitVerdict:     {"verdict", "a history breaks a promise, or proves none"},
+		exitVerdict:     {"verdict", "a history or a run breaks a promise, or proves none"},
 	}
 }
 

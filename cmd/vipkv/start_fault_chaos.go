@@ -12,6 +12,7 @@ import (
 
 	"github.com/vipkv/vipkv/kv/node"
 	"github.com/vipkv/vipkv/proto/fault"
+	"github.com/vipkv/vipkv/proto/fault/point"
 	"github.com/vipkv/vipkv/raftstore/engine"
 )
 
@@ -91,13 +92,13 @@ func parseFaultRule(text string) (rule engine.FaultRule, err error) {
 }
 
 func armPoint(text string) error {
-	var name fault.PointName
+	var name point.Name
 	var active func() bool
 	hit := 1
 	err := eachFaultPair(text, func(key, value string) (err error) {
 		switch key {
 		case "name":
-			name = fault.PointName(value)
+			name = point.Name(value)
 		case "hit":
 			hit, err = strconv.Atoi(value)
 		case "arm":
@@ -110,10 +111,10 @@ func armPoint(text string) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(fault.Points(), name) {
+	if !slices.Contains(point.All(), name) {
 		return fmt.Errorf("unknown point %q", name)
 	}
-	fault.KillAt(name, hit, active)
+	point.KillAt(name, hit, active)
 	return nil
 }
 

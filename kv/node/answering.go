@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/vipkv/vipkv/proto/fault"
+	"github.com/vipkv/vipkv/proto/fault/point"
 	internalpb "github.com/vipkv/vipkv/proto/vipkv/node/v1"
 )
 
@@ -13,8 +14,8 @@ func answering(req *internalpb.ExecuteRequest, err error) {
 	}
 	switch req.Request.(type) {
 	case *internalpb.ExecuteRequest_Put:
-		fault.Point(fault.AnswerPut)
+		point.Hit(point.AnswerPut)
 	case *internalpb.ExecuteRequest_Append:
-		fault.Point(fault.AnswerAppend)
+		point.Hit(point.AnswerAppend)
 	}
 }

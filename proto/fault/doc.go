@@ -1,7 +1,7 @@
 // Package fault holds what is in the product for the sake of its tests: seeded bugs (mutants) by
 // which the simulator and the checkers are themselves tested; probes, which say that a rare place
-// was reached; quirks, places that may behave in a rare but legal way; and points at which a
-// process dies. In a build without the tag `chaos` every question answers a constant false, so the
+// was reached; and quirks, places that may behave in a rare but legal way (package point has those at
+// which a process dies). In a build without the tag `chaos` every question answers a constant false, so the
 // compiler removes all of it; a test asserts that the release binary holds no symbol of this
 // package. With the tag, at most one mutant is on, the one that Enable named, and quirks are active
 // between Begin and End only. The lists in this package are the registries: what has no row does
@@ -33,6 +33,10 @@ const (
 	ForgetTombstone Name = "forget-tombstone"
 	// OneReplicaDiffers leaves a write out on one store.
 	OneReplicaDiffers Name = "one-replica-differs"
+	// TwoChanges lets several changes of membership be under way, each made from what was before the others.
+	TwoChanges Name = "two-changes"
+	// LeakReservation keeps what was reserved for a range snapshot that broke off.
+	LeakReservation Name = "leak-reservation"
 	// SkipChecksum takes bytes of the simulated disk for what was written, whatever they are.
 	SkipChecksum Name = "skip-checksum"
 	// SwallowSyncError goes on after a write or sync that failed, as if it had not.

@@ -26,7 +26,7 @@ func TestCompiledAway(t *testing.T) {
 		if err != nil {
 			t.Fatalf("go %v: %v\n%s", args, err, out)
 		}
-		if i := bytes.Index(out, []byte("vipkv/proto/fault.")); i >= 0 {
+		if i := bytes.Index(out, []byte("vipkv/proto/fault")); i >= 0 {
 			t.Errorf("the binary holds %s", bytes.SplitN(out[i:], []byte("\n"), 2)[0])
 		}
 	}

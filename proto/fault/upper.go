@@ -26,6 +26,8 @@ const (
 	ReadPastMoment Name = "read-past-moment"
 	// SkipCondition writes although a condition does not hold.
 	SkipCondition Name = "skip-condition"
+	// SkipReadEpoch reads whatever key a range is asked for, also one that it has no more.
+	SkipReadEpoch Name = "skip-read-epoch"
 	// HalfCommit makes the first mutation of a commit and answers for all.
 	HalfCommit Name = "half-commit"
 	// FollowClock lets timestamps go back with the clock.
@@ -57,6 +59,7 @@ func upper() []Mutant {
 		{ReadPastMoment, "txn/mvcc: reads of several keys are of one moment", []string{history}},
 		{SkipCondition, "txn/mvcc: a conditional write happens under its condition",
 			[]string{history, final}},
+		{SkipReadEpoch, "I5: a read is of a range that has the key", []string{history, final}},
 		{HalfCommit, "txn/mvcc: a commit is atomic", []string{history}},
 		{FollowClock, "placement/tso I1: timestamps never go back",
 			[]string{timestamps, history, invariant}},

@@ -169,9 +169,9 @@ func (c *Core) ProposeChange(id proto.RangeID, proposal uint64, epoch *internalp
 func (r *replica) mayChange(proposal uint64, epoch *internalpb.Epoch) bool {
 	d := r.state.Desc
 	switch {
-	case epoch.Version != d.Epoch.Version || epoch.Conf != d.Epoch.Conf:
+	case epoch.Version != d.Epoch.Version || epoch.Conf != d.Epoch.Conf && !fault.On(fault.TwoChanges):
 		r.refuse(proposal, StaleEpoch, "")
-	case r.changing != 0 || r.preparing:
+	case (r.changing != 0 || r.preparing) && !fault.On(fault.TwoChanges):
 		r.refuse(proposal, QueueFull, "another change of the range is on its way")
 	case r.acked.AppliedTerm != r.soft.HardState.GetTerm(), r.node.BasicStatus().Applied < r.confBarrier:
 		fault.Reached("change-waits-for-new-leader")

@@ -151,6 +151,8 @@ func (r *replica) raftConfig() *raft.Config {
 		Logger:                    cfg.Logger,
 		DisableProposalForwarding: true,
 		StepDownOnRemoval:         true,
+
+		DisableConfChangeValidation: fault.On(fault.TwoChanges),
 	}
 }
 

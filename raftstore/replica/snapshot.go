@@ -176,6 +176,9 @@ func (c *Core) SnapshotReceived(snapshot uint64, m *internalpb.RaftMessage) {
 // SnapshotAborted gives a reservation up; its files are the driver's to remove.
 func (c *Core) SnapshotAborted(id proto.RangeID, snapshot uint64) {
 	c.guard(func() {
+		if fault.On(fault.LeakReservation) {
+			return
+		}
 		if r := c.replicas[id]; r != nil && r.snapshot != nil && r.snapshot.id == snapshot && !r.snapshot.received {
 			r.snapshot = nil
 			c.cfg.Spans.Release(id)

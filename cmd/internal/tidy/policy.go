@@ -147,7 +147,7 @@ func varsAllowed() map[string]string {
 }
 
 // stateAllowed are the folders that may keep package-level state.
-func stateAllowed() []string { return []string{"proto/fault"} }
+func stateAllowed() []string { return []string{"proto/fault", "proto/fault/point"} }
 
 // badNames are names of folders and files that say nothing.
 func badNames() *regexp.Regexp {

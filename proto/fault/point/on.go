@@ -1,6 +1,6 @@
 //go:build chaos
 
-package fault
+package point
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 // trap is what waits at a point.
 type trap struct {
-	name   PointName
+	name   Name
 	hits   int // that are still let through, and the one that is not
 	active func() bool
 }
@@ -19,16 +19,16 @@ var traps struct {
 	set *trap
 }
 
-// KillAt has the n-th hit of a point (from 1 on) end this process as SIGKILL does. active, when not nil, is asked first:
-// a hit for which it says false does not count. A later call takes the place of an earlier one.
-func KillAt(name PointName, n int, active func() bool) {
+// KillAt has the n-th hit of a place (from 1 on) end this process as SIGKILL does. active, when not nil, is asked
+// first: a hit for which it says false does not count. A later call takes the place of an earlier one.
+func KillAt(name Name, n int, active func() bool) {
 	traps.Lock()
 	defer traps.Unlock()
 	traps.set = &trap{name: name, hits: n, active: active}
 }
 
-// Point is where KillAt can end the process.
-func Point(name PointName) {
+// Hit is where KillAt can end the process.
+func Hit(name Name) {
 	traps.Lock()
 	defer traps.Unlock()
 	t := traps.set
