@@ -73,7 +73,7 @@ chaos: ## the same for 20 minutes
 	$(CHAOS) -rounds=2 -hold=15s
 
 failover: ## how long writes wait when a machine fails, on a quiet machine, as root (TRIALS=9, WRITE=1: into docs)
-	$(FAILOVER) -trials=$(TRIALS) $(if $(WRITE),-doc=$(CURDIR)/docs/recovery.md -json=$(CURDIR)/docs/recovery.json)
+	$(FAILOVER) -trials=$(TRIALS) $(if $(WRITE),-doc=$(CURDIR)/docs/recovery.md -figures=$(CURDIR)/docs/recovery.json)
 
 chaos-smoke: ## kill and pause real processes for a minute
 	$(SMOKE)

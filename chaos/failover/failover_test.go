@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		modes:  flag.String("modes", "", "names, parted by commas; empty: all"),
 		hold:   flag.Duration("hold", 15*time.Second, "how long a fault lasts at most"),
 		doc:    flag.String("doc", "", "file between whose markers the table is put; empty: it is printed only"),
-		json:   flag.String("json", "", "file for what was measured; empty: none"),
+		json:   flag.String("figures", "", "file for what was measured; empty: none"),
 		set:    flag.String("set", "", "tunables of the nodes, KEY=VALUE, parted by commas"),
 	}
 	flag.Parse()
