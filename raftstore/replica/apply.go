@@ -17,7 +17,7 @@ import (
 
 // runApplies turns committed entries into the store's apply batch, up to a split that has to be prepared.
 func (r *replica) runApplies() {
-	for len(r.applyQueue) > 0 && !r.preparing && r.doomed == 0 && r.hosted() {
+	for len(r.applyQueue) > 0 && !r.preparing && r.doomed == 0 && r.hosted() && r.c.fatal == nil {
 		item := &r.applyQueue[0]
 		ack := applyAck{r: r}
 		for len(item.entries) > 0 && ack.split == nil && r.hosted() {

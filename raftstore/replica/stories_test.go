@@ -8,6 +8,7 @@ import (
 	"testing/cryptotest"
 
 	"github.com/cockroachdb/datadriven"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/keys"
@@ -20,7 +21,7 @@ import (
 //	stores n=3 [limit=value ...]       make stores; limits are those of Config
 //	range id=2 replicas=1,2,3 [start=] [end=]   a range's first state, replica i on the i-th store, then boot
 //	campaign | tick | stabilize | transfer | crash | restart | cut | heal | hold | release | catch | let
-//	put | delete-range | split | change | read | status | data | votes | wire | log
+//	put | delete-range | split | change | read | status | data | votes | wire | log | lose | damage
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -52,7 +53,7 @@ func (c story) commands() map[string]func() {
 		"transfer": c.transfer, "crash": c.crash, "restart": c.restart, "cut": c.cut, "heal": c.heal, "hold": c.hold,
 		"release": c.release, "catch": c.catch, "let": c.let, "put": c.put, "delete-range": c.deleteRange,
 		"split": c.split, "change": c.change, "read": c.read, "status": c.status, "data": c.data, "log": c.log,
-		"step": c.step, "lose": c.lose,
+		"step": c.step, "lose": c.lose, "damage": c.damage,
 	}
 }
 
@@ -184,6 +185,21 @@ func (c story) lose() {
 	var b storage.Batch
 	s.must(setProto(&b, keys.Local(id, keys.KindHardState), hs))
 	b.DeleteRange(keys.LogEntry(id, from), keys.LogEntry(id, math.MaxUint64))
+	s.must(s.engine.Commit(&b, true))
+}
+
+// damage makes the command of an entry on the disk of a store one that nobody can read.
+func (c story) damage() {
+	s, id, index := c.store(), c.rangeID(), c.num("index", 0)
+	e := &raftpb.Entry{}
+	found, err := getProto(s.engine, keys.LogEntry(id, index), e)
+	s.must(err)
+	if !found {
+		c.t.Fatalf("%s: no entry %d", c.d.Pos, index)
+	}
+	e.Data = []byte{0xff}
+	var b storage.Batch
+	s.must(setProto(&b, keys.LogEntry(id, index), e))
 	s.must(s.engine.Commit(&b, true))
 }
 
