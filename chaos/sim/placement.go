@@ -185,7 +185,7 @@ func replicaOn(d *internalpb.Descriptor, id proto.StoreID) *internalpb.Replica {
 
 func (h *hand) freeStores(d *internalpb.Descriptor) (free []proto.StoreID) {
 	for _, s := range h.c.stores {
-		if s.up && replicaOn(d, s.id) == nil {
+		if s.up && s.front.joined && replicaOn(d, s.id) == nil {
 			free = append(free, s.id)
 		}
 	}

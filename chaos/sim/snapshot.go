@@ -119,6 +119,10 @@ func (n *snapshots) offer(data []byte, answer func(replica.Reservation)) {
 		n.s.c.k.fail("store %d: decode a snapshot header: %w", n.s.id, err)
 		return
 	}
+	if !n.s.front.joined { // as for any message
+		answer(replica.Reservation{Reason: "the store is not open"})
+		return
+	}
 	n.next++
 	in := &inbound{id: n.next, header: h, answer: answer}
 	n.in[in.id] = in

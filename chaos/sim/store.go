@@ -316,8 +316,12 @@ func (s *store) send(ms []*internalpb.RaftMessage) {
 	}
 }
 
+// receive takes a message in. A process that does not know yet which store of the cluster it is has nobody who would.
 func (s *store) receive(data []byte) {
 	s.happen(s.boots, func() {
+		if !s.front.joined {
+			return
+		}
 		m := &internalpb.RaftMessage{}
 		if err := gproto.Unmarshal(data, m); err != nil {
 			s.c.k.fail("store %d: decode: %w", s.id, err)
