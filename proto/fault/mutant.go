@@ -38,6 +38,7 @@ func Registry() []Mutant {
 		{SkipChecksum, "engine: bytes that are not what was written are ErrCorrupt",
 			[]string{equal, boot, sizes, "rot", invariant, history, fatal, final, "panic"}},
 		{SwallowSyncError, "engine I5: the first write that fails is final",
-			[]string{leader, equal, history, fatal, boot, invariant, "timestamps", completeness, matching}},
+			[]string{leader, equal, history, fatal, boot, invariant, "timestamps", completeness, matching,
+				"rest"}},
 	}...)
 }
