@@ -148,7 +148,11 @@ func (r *chaosRun) finish(run *chaosreport.Run) error {
 		}
 		return nil
 	}
-	return failf(exitVerdict, hint, "the run is no pass: %s", outcome)
+	code := exitVerdict
+	if outcome == chaosreport.Aborted { // it was ended before there was one
+		code = exitOther
+	}
+	return failf(code, hint, "the run is no pass: %s", outcome)
 }
 
 // stamped puts the time since the beginning before each line.
