@@ -133,6 +133,6 @@ func TestReplace(t *testing.T) {
 		w.live = 4
 		w.mend()
 		w.sleep(20 * time.Second)
-		w.finish(200)
+		w.finish(300)
 	})
 }

@@ -19,7 +19,7 @@ func TestPowerLossOfLeader(t *testing.T) {
 			w.mend()
 			w.sleep(3 * time.Second)
 		}
-		w.finish(200)
+		w.finish(300)
 	})
 }
 
@@ -73,6 +73,6 @@ func TestRollingRestart(t *testing.T) {
 		if c := count(w.load.Ops(), 0); c.failed > 0 {
 			t.Errorf("%d operations failed", c.failed)
 		}
-		w.finish(200)
+		w.finish(300)
 	})
 }

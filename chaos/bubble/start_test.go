@@ -10,6 +10,6 @@ func TestStart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, options(t))
 		w.sleep(20 * time.Second)
-		w.finish(200)
+		w.finish(300)
 	})
 }

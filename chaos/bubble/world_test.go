@@ -49,7 +49,7 @@ func (w *world) startLoad() {
 	w.t.Helper()
 	store, err := w.Tenant(w.t.Context(), "load")
 	must(w.t, err)
-	cfg := load.Config{Stores: map[string]workload.Store{"": store}, Pace: 400 * time.Millisecond}
+	cfg := load.Config{Stores: map[string]workload.Store{"": store}, Pace: 300 * time.Millisecond}
 	for _, name := range []string{"register", "streams", "set", "counter"} {
 		work, err := workload.New(name, workload.Options{Clients: 3})
 		must(w.t, err)
