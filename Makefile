@@ -66,7 +66,7 @@ processes: ## the tests on real processes: faults, bad input, a short acceptance
 machines: ## the tests of what makes and breaks machines: namespaces, disks, limits (as root; CHAOS_REQUIRE=1: none may be skipped)
 	go test ./chaos/sandbox ./chaos/netns ./chaos/disk ./chaos/limits -count=1 -timeout=10m
 
-chaos-short: ## each fault of machines once, on real processes in namespaces, as root (6 min)
+chaos-short: ## each fault of machines once, on real processes in namespaces, as root (7 min)
 	$(CHAOS) -rounds=1 -hold=6s
 
 chaos: ## the same for 20 minutes
