@@ -146,7 +146,8 @@ func (w *world) collect() {
 func (s *testStore) take(c *Core, e *Effects) {
 	w := s.w
 	if e.Fatal != nil {
-		w.printf("store %d stops: %v", s.id, e.Fatal)
+		// The protobuf library picks the kind of its spaces anew for each binary.
+		w.printf("store %d stops: %s", s.id, strings.ReplaceAll(e.Fatal.Error(), "\u00a0", " "))
 		s.up = false
 		return
 	}
