@@ -23,7 +23,8 @@ type member struct {
 	boot, sequence            uint64
 	used, capacity, available uint64
 	replicas                  uint32
-	draining                  bool
+	draining                  bool // takes nothing, gives its leaders away
+	slowDisk                  bool // why it does
 	led                       map[proto.RangeID]struct{}
 
 	state schedule.StoreState // as of the last tick

@@ -136,6 +136,7 @@ type cluster struct {
 	clock  *fakeClock
 	driver *Driver
 	dead   map[uint64]bool
+	slow   map[uint64]bool // stores that say so of their disks
 	seq    uint64
 	ranges map[uint64]*internalpb.RangeHeartbeat
 	leader map[uint64]uint64 // store, by range
@@ -143,7 +144,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	c := &cluster{
-		t: t, state: bootstrapped(t), clock: &fakeClock{ms: 1000}, dead: map[uint64]bool{},
+		t: t, state: bootstrapped(t), clock: &fakeClock{ms: 1000}, dead: map[uint64]bool{}, slow: map[uint64]bool{},
 		ranges: map[uint64]*internalpb.RangeHeartbeat{}, leader: map[uint64]uint64{},
 	}
 	c.driver = active(t, c.state, c.clock, 1)
@@ -190,6 +191,7 @@ func (c *cluster) heartbeat(store uint64) *internalpb.HeartbeatResponse {
 	info.NodeId = store
 	req := &internalpb.HeartbeatRequest{
 		Node: info, Store: &internalpb.StoreInfo{StoreId: store, NodeId: store, BootEpoch: 1}, Sequence: c.seq,
+		SlowDisk: c.slow[store],
 	}
 	for id, leader := range c.leader {
 		if leader != store {

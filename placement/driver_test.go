@@ -87,6 +87,41 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// A store that handed ranges over because of its disk leads nothing as long as it says so, and the problems name it.
+func TestSlowDiskLeadsNothing(t *testing.T) {
+	c := newCluster(t)
+	for n := 2; n <= 3; n++ {
+		c.join(n)
+	}
+	for range 20 {
+		c.second(1, 2, 3)
+	}
+	slow := c.leader[2]
+	c.slow[slow] = true
+	for range 3 {
+		c.second(1, 2, 3)
+	}
+	for range 30 {
+		for id, leader := range c.leader {
+			if leader == slow {
+				t.Fatalf("store %d leads range %d", slow, id)
+			}
+		}
+		c.second(1, 2, 3)
+	}
+	view, err := c.driver.ClusterView(t.Context(), nil)
+	if err != nil || len(view.Problems) != 1 || !strings.Contains(view.Problems[0], "writes to its disk hung") {
+		t.Fatalf("problems %q, %v", view.GetProblems(), err)
+	}
+	c.slow[slow] = false
+	for range 60 {
+		c.second(1, 2, 3)
+	}
+	if view, err = c.driver.ClusterView(t.Context(), nil); err != nil || len(view.Problems) != 0 {
+		t.Fatalf("problems %q, %v", view.GetProblems(), err)
+	}
+}
+
 func TestDeclaredLostIsReplacedAtOnceAndStaysOut(t *testing.T) {
 	c := newCluster(t)
 	for n := 2; n <= 4; n++ {

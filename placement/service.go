@@ -45,13 +45,14 @@ func (d *Driver) Heartbeat(
 	if boot < m.boot || (boot == m.boot && req.GetSequence() <= m.sequence && m.heard) {
 		return resp, nil // overtaken on its way
 	}
-	if !m.heard || m.draining != req.GetDraining() {
+	draining := req.GetDraining() || req.GetSlowDisk()
+	if !m.heard || m.draining != draining {
 		a.changed = true
 	}
 	m.heard, m.lastMs, m.boot, m.sequence = true, d.cfg.NowMs(), boot, req.GetSequence()
 	m.used, m.capacity = req.GetUsedBytes(), req.GetCapacityBytes()
 	m.available = req.GetAvailableBytes()
-	m.replicas, m.draining = req.GetReplicas(), req.GetDraining()
+	m.replicas, m.draining, m.slowDisk = req.GetReplicas(), draining, req.GetSlowDisk()
 	a.updateNode(m, req.GetNode())
 	resp.Nodes, resp.NodeOfStore = a.infos, a.nodeOfStore
 	led := make(map[proto.RangeID]struct{}, len(req.GetLed()))
@@ -132,6 +133,21 @@ func (d *Driver) Lookup(
 	return resp, nil
 }
 
+// problem says what is wrong with a member that was heard of ago ms ago; empty: nothing is.
+func (m *member) problem(ago int64) string {
+	switch {
+	case m.rec.GetLost():
+		return fmt.Sprintf("is %s: declared lost", m.state)
+	case m.state != schedule.Live:
+		return fmt.Sprintf("is %s: no heartbeat for %d s", m.state, ago/1000)
+	case m.slowDisk:
+		return "leads no ranges for now: writes to its disk hung"
+	case m.draining:
+		return "is stopping"
+	}
+	return ""
+}
+
 // ClusterView is the cluster for people: every store with its state, every range with what is being done with it or why
 // nothing is, and what is wrong.
 func (d *Driver) ClusterView(
@@ -157,13 +173,9 @@ func (d *Driver) ClusterView(
 			Replicas: m.replicas, Leaders: uint32(len(m.led)),
 			UsedBytes: m.used, AvailableBytes: m.available,
 		})
-		if m.state != schedule.Live {
-			why := fmt.Sprintf("no heartbeat for %d s", ago/1000)
-			if m.rec.GetLost() {
-				why = "declared lost"
-			}
-			resp.Problems = append(resp.Problems, fmt.Sprintf("node %d (%s) is %s: %s",
-				m.node(), m.rec.GetNode().GetPeerAddress(), m.state, why))
+		if p := m.problem(ago); p != "" {
+			resp.Problems = append(resp.Problems,
+				fmt.Sprintf("node %d (%s) %s", m.node(), m.rec.GetNode().GetPeerAddress(), p))
 		}
 	}
 	for _, r := range a.ranges.ordered {

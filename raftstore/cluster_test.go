@@ -8,6 +8,7 @@ import (
 
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/raftstore/raftstoretest"
+	"github.com/vipkv/vipkv/raftstore/replica"
 )
 
 const userRange = proto.FirstUserRange
@@ -132,6 +133,31 @@ func TestLeadershipTransfer(t *testing.T) {
 			continue
 		}
 		c.Wait("the range is led elsewhere", func() bool { return c.LeaderStore(userRange) == proto.StoreID(to.StoreId) })
+		waitWrites(c, 5, ws...)
+	}
+	stop()
+	c.CheckAcked(ws...)
+	c.CheckReplicas()
+}
+
+// A store hands over all that it leads, under load: it says that it kept nothing, and does not lead until somebody gives it
+// a range again.
+func TestHandOver(t *testing.T) {
+	c := three(t, raftstoretest.Options{})
+	ws := writers(2, 64)
+	stop := c.Load(ws...)
+	defer stop()
+	for range 6 {
+		s, _ := c.WaitLeader(userRange)
+		if kept := s.HandOver(t.Context()); kept != 0 {
+			t.Fatalf("it kept %d ranges", kept)
+		}
+		s.Statuses(func(st *replica.Status) bool {
+			if st.Leads && replica.Voters(st.Descriptor) > 1 {
+				t.Errorf("it leads range %d", st.Range)
+			}
+			return true
+		})
 		waitWrites(c, 5, ws...)
 	}
 	stop()

@@ -9,6 +9,7 @@ import (
 
 type metrics struct {
 	logWrites, logSteps, applyWrites, splits, queueFull, messagesDropped prometheus.Counter
+	slowDisk                                                             prometheus.Counter
 	snapshotsSent, snapshotsFailed, snapshotsInstalled, snapshotBytes    prometheus.Counter
 }
 
@@ -24,6 +25,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		applyWrites:        counter("apply_writes", "Batches of applied commands."),
 		splits:             counter("splits", "Ranges split by this store."),
 		queueFull:          counter("queue_full", "Proposals refused because a queue was full."),
+		slowDisk:           counter("slow_disk", "Times that hanging log writes made ranges go."),
 		messagesDropped:    counter("messages_dropped", "Raft messages dropped because a worker was behind."),
 		snapshotsSent:      counter("snapshots_sent", "Range snapshots sent and installed by the receiver."),
 		snapshotsFailed:    counter("snapshots_failed", "Range snapshots that were refused or failed."),

@@ -43,6 +43,9 @@ type Engine interface {
 	Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.Command) error
 }
 
+// ErrStopping is what an Oracle wraps when this node takes no timestamps any more, since it stops: others do.
+var ErrStopping = errors.New("the node stops")
+
 // Oracle hands out timestamps, each greater than all that were handed out before the call was made.
 type Oracle interface {
 	Timestamp(ctx context.Context) (proto.Timestamp, error)
@@ -146,14 +149,18 @@ func (e *Executor) ExecuteAt(
 	return c.readLatest(ctx)
 }
 
-func (e *Executor) timestamp(ctx context.Context) (proto.Timestamp, error) {
-	ts, err := e.cfg.Oracle.Timestamp(ctx)
+// timestamp takes a timestamp. A node that stops sends the command elsewhere: it has done nothing yet.
+func (c *command) timestamp(ctx context.Context) (proto.Timestamp, error) {
+	ts, err := c.e.cfg.Oracle.Timestamp(ctx)
+	if errors.Is(err, ErrStopping) {
+		return 0, &rpcerr.NotLeaderError{NotLeader: &vipkvpb.NotLeader{RangeId: uint64(c.id)}}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("take a timestamp: %w", err)
 	}
 	for {
-		seen := e.seen.Load()
-		if uint64(ts) <= seen || e.seen.CompareAndSwap(seen, uint64(ts)) {
+		seen := c.e.seen.Load()
+		if uint64(ts) <= seen || c.e.seen.CompareAndSwap(seen, uint64(ts)) {
 			return ts, nil
 		}
 	}
@@ -263,7 +270,7 @@ func (c *command) readLatest(ctx context.Context) (*internalpb.ExecuteResponse, 
 		}
 		res, err := c.evaluate(ctx, now)
 		if errors.Is(err, mvcc.ErrNeedTimestamp) && now == 0 {
-			if now, err = c.e.timestamp(ctx); err != nil {
+			if now, err = c.timestamp(ctx); err != nil {
 				return nil, err
 			}
 			continue
@@ -317,7 +324,7 @@ func (c *command) moment(ctx context.Context) (proto.Timestamp, error) {
 	if at != 0 && at <= c.e.seen.Load() {
 		return proto.Timestamp(at), nil
 	}
-	fresh, err := c.e.timestamp(ctx)
+	fresh, err := c.timestamp(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -379,7 +386,7 @@ func (c *command) underLatches(ctx context.Context, ts proto.Timestamp) (*mvcc.R
 	}
 	if ts == 0 {
 		var err error
-		if ts, err = c.e.timestamp(ctx); err != nil {
+		if ts, err = c.timestamp(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -552,6 +552,19 @@ func TestLatchesAreReleasedOnAllPaths(t *testing.T) {
 	}
 }
 
+// A node that stops has no timestamps any more: its callers are told to go elsewhere, not that something is broken.
+func TestStoppingNodeSendsElsewhere(t *testing.T) {
+	stopping := fmt.Errorf("%w: no timestamps", txn.ErrStopping)
+	b := newBench(nil, func(c *txn.Config) { c.Oracle = failingOracle{stopping} })
+	for _, req := range []*internalpb.ExecuteRequest{putRequest("k", "v"), scanRequest()} {
+		var leader *rpcerr.NotLeaderError
+		if _, err := b.exec.Execute(t.Context(), req); !errors.As(err, &leader) || leader.RangeId != req.RangeId {
+			t.Errorf("%v: %v", req, err)
+		}
+	}
+	b.checkIdle(t)
+}
+
 type failingOracle struct{ err error }
 
 func (f failingOracle) Timestamp(context.Context) (proto.Timestamp, error) { return 0, f.err }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,8 +79,7 @@ func count(ops []history.Op, from int64) (c counts) {
 			c.failed++
 		default:
 			c.ok++
-			switch o.Kind {
-			case history.Write, history.Append, history.Add, history.Incr:
+			if acknowledged(o) {
 				c.acked++
 			}
 		}
@@ -87,16 +87,45 @@ func count(ops []history.Op, from int64) (c counts) {
 	return c
 }
 
-// during runs a fault and holds the cluster to a number of acknowledged writes while it lasts.
-func (w *world) during(what string, acked int, fault func()) {
+// acknowledged tells whether the operation wrote something and was told so.
+func acknowledged(o *history.Op) bool {
+	switch o.Kind {
+	case history.Write, history.Append, history.Add, history.Incr:
+		return o.Type == history.OK
+	}
+	return false
+}
+
+// gap is the longest time between from and to in which no write was acknowledged.
+func gap(ops []history.Op, from, to int64) time.Duration {
+	at := []int64{from, to}
+	for i := range ops {
+		if o := &ops[i]; acknowledged(o) && from < o.Return && o.Return < to {
+			at = append(at, o.Return)
+		}
+	}
+	slices.Sort(at)
+	longest := int64(0)
+	for i := range at[1:] {
+		longest = max(longest, at[i+1]-at[i])
+	}
+	return time.Duration(longest)
+}
+
+// during runs a fault and holds the cluster to a number of acknowledged writes while it lasts. It returns the longest
+// time between two of them.
+func (w *world) during(what string, acked int, fault func()) time.Duration {
 	w.t.Helper()
 	from := w.load.Now()
 	fault()
-	c := count(w.load.Ops(), from)
-	w.t.Logf("%s, %v: %+v", what, time.Duration(w.load.Now()-from).Round(time.Millisecond), c)
+	to := w.load.Now()
+	c, gap := count(w.load.Ops(), from), gap(w.load.Ops(), from, to)
+	w.t.Logf("%s, %v: %+v, longest gap %v", what, time.Duration(to-from).Round(time.Millisecond), c,
+		gap.Round(time.Millisecond))
 	if c.acked < acked {
 		w.t.Errorf("%s: %d writes were acknowledged, at least %d are owed", what, c.acked, acked)
 	}
+	return gap
 }
 
 // leader is the node that leads the tenant's range.

@@ -58,7 +58,8 @@ func Faults() []Fault {
 	return []Fault{
 		{Name: "kill", Needs: Process, Targets: nodes(), Away: true, Also: []string{"crash", "crash-all"},
 			Text: "The process ends without notice, and is started again."},
-		{Name: "restart", Needs: Process, Targets: nodes(), Away: true, Also: []string{"rolling-restart"},
+		{Name: "restart", Needs: Process, Targets: nodes(), Away: true,
+			Also: []string{"rolling-restart", "retire"},
 			Text: "The process is asked to end, ends, and is started again."},
 		{Name: "pause", Needs: Process, Targets: nodes(), Away: true,
 			Text: "The process stands still with all its connections open, and goes on."},

@@ -1,9 +1,12 @@
 package sim
 
+import "github.com/vipkv/vipkv/raftstore/replica"
+
 func processFaults() []faultClass {
 	return []faultClass{
 		{"crash", 4, (*injection).crashOne},
 		{"crash-all", 1, (*injection).crashAll},
+		{"retire", 2, (*injection).retire},
 		{"pause", 2, (*injection).pause},
 		{"wipe", 1, (*injection).wipe},
 		{"clock-jump", 2, (*injection).clockJump},
@@ -34,6 +37,26 @@ func (n *injection) crashAll() {
 	for _, s := range n.c.stores {
 		n.crash(s)
 	}
+}
+
+// retire stops a store in an orderly way: it gives away what it leads, and ends a little later, whatever came of it.
+func (n *injection) retire() {
+	s := n.store()
+	if !s.up || s.paused {
+		n.nothing("the store is not running")
+		return
+	}
+	for _, id := range s.ranges() {
+		if s.status[id].Leads {
+			s.with(id, func(c *replica.Core) { c.HandOver(id, nil) })
+		}
+	}
+	boot := s.boots
+	n.c.k.after(between(n.r, 0, 300*ms), 0, "retire", func() {
+		if !n.stopped && s.boots == boot {
+			n.crash(s)
+		}
+	})
 }
 
 func (n *injection) pause() {

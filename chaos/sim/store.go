@@ -264,6 +264,9 @@ func (s *store) dispatch(c *core, e *replica.Effects) {
 		}
 		s.after(d, "handoff", func() { s.with(h.To, func(c *replica.Core) { c.Handoff(h) }) })
 	}
+	if e.SlowDisk {
+		s.front.calls.NoteSlowDisk()
+	}
 	for i := range e.Outcomes {
 		s.front.outcome(&e.Outcomes[i])
 	}

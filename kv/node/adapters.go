@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/vipkv/vipkv/encryption"
+	"github.com/vipkv/vipkv/placement/tso"
 	"github.com/vipkv/vipkv/proto"
 	"github.com/vipkv/vipkv/proto/fault"
 	"github.com/vipkv/vipkv/proto/rpcerr"
@@ -52,6 +54,18 @@ func (r replication) Confirm(ctx context.Context, id proto.RangeID, term uint64)
 // Propose implements txn.Engine.
 func (r replication) Propose(ctx context.Context, id proto.RangeID, cmd *internalpb.Command) error {
 	return r.store.Propose(ctx, id, cmd)
+}
+
+// oracle is the batcher as txn sees it.
+type oracle struct{ batcher *tso.Batcher }
+
+// Timestamp implements txn.Oracle.
+func (o oracle) Timestamp(ctx context.Context) (proto.Timestamp, error) {
+	ts, err := o.batcher.Timestamp(ctx)
+	if errors.Is(err, tso.ErrBatcherStopped) {
+		err = fmt.Errorf("%w: %w", txn.ErrStopping, err)
+	}
+	return ts, err
 }
 
 // sealers gives every tenant the sealer of its domain.

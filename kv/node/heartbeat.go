@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vipkv/vipkv/proto"
@@ -33,6 +34,9 @@ type reporter struct {
 	wait     wait.Scheduler
 	nowMs    func() int64
 	ended    chan struct{} // capacity 1: a step has ended since somebody looked
+
+	retiring atomic.Bool // the node stops
+	slow     slowDisk    // of the goroutine that reports
 
 	mu      sync.Mutex
 	running map[proto.RangeID]bool
@@ -63,7 +67,8 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 	m := r.engine.Metrics()
 	req := &internalpb.HeartbeatRequest{Node: r.self, Store: r.info, UsedBytes: m.DiskBytes,
 		CapacityBytes: m.DiskTotalBytes, AvailableBytes: m.DiskFreeBytes, Replicas: uint32(replicas), Led: led,
-		Orphans: orphans, Sequence: sequence}
+		Orphans: orphans, Sequence: sequence, Draining: r.retiring.Load(),
+		SlowDisk: r.slow.lately(r.store.SlowDisk(), r.nowMs())}
 	var resp *internalpb.HeartbeatResponse
 	err = r.client.call(beatCtx, func(ctx context.Context, p internalpb.PlacementClient) (err error) {
 		resp, err = p.Heartbeat(ctx, req)
@@ -82,6 +87,23 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 		r.start(ctx, step)
 	}
 	return r.peers.update(resp.Nodes, resp.NodeOfStore)
+}
+
+// slowDiskFor is how long a store leads nothing after it handed ranges over because of its disk.
+const slowDiskFor = 30 * time.Second
+
+// slowDisk remembers when a store last handed ranges over because of its disk.
+type slowDisk struct {
+	count uint64
+	at    int64 // ms
+}
+
+// lately takes in how often it has happened up to now.
+func (s *slowDisk) lately(count uint64, nowMs int64) bool {
+	if count != s.count {
+		s.count, s.at = count, nowMs
+	}
+	return s.count > 0 && nowMs-s.at < slowDiskFor.Milliseconds()
 }
 
 // start carries a step out, unless one of its range is running. Steps are fenced by the epoch that

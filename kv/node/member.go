@@ -118,7 +118,7 @@ func (m *Member) Assemble(
 		return err
 	}
 	ec := txn.DefaultConfig()
-	ec.Engine, ec.Oracle, ec.SealerFor, ec.Draw = replication{calls}, m.batcher, m.cfg.SealerFor, m.cfg.Draw
+	ec.Engine, ec.Oracle, ec.SealerFor, ec.Draw = replication{calls}, oracle{m.batcher}, m.cfg.SealerFor, m.cfg.Draw
 	ec.Wait = m.cfg.Wait
 	m.executor = txn.NewExecutor(ec)
 	m.ranges = &rangesServer{store: calls, executor: m.executor}
@@ -186,8 +186,18 @@ func (m *Member) Driver() *placement.Driver { return m.server.driver }
 // Oracle is the timestamp oracle's part on this node.
 func (m *Member) Oracle() *tso.Oracle { return m.server.oracle }
 
-// ready: the placement driver has answered lately.
+// Retire gives the leadership of all ranges to other stores, where there are any that can take it, and takes none any
+// more. It returns when nothing is left to try, or with ctx; kept is how many ranges the store still leads.
+func (m *Member) Retire(ctx context.Context) (kept int) {
+	m.reporter.retiring.Store(true)
+	return m.calls.HandOver(ctx)
+}
+
+// ready: the node does not stop, and the placement driver has answered lately.
 func (m *Member) ready() error {
+	if m.reporter.retiring.Load() {
+		return txn.ErrStopping
+	}
 	if s := m.reporter.silence(); s > 4*m.cfg.HeartbeatInterval+2*time.Second {
 		return fmt.Errorf("the placement driver has not answered for %s", s.Round(time.Second))
 	}

@@ -38,7 +38,10 @@ const (
 	// clientMessageMax is what is read of a request at all; what is over gateway.RequestBytesMax gets a typed error.
 	clientMessageMax = 2 * gateway.RequestBytesMax
 	handshakeTimeout = 10 * time.Second
-	drainTimeout     = 5 * time.Second
+	// handOverTimeout bounds how long a node that stops tries to give its leaders away, drainTimeout how long it then
+	// waits for requests in progress.
+	handOverTimeout = 3 * time.Second
+	drainTimeout    = 5 * time.Second
 )
 
 // Node is one process of a cluster.
@@ -257,10 +260,13 @@ func (n *Node) active(ctx context.Context, t proto.TenantID) error {
 	return err
 }
 
-// serve runs everything until ctx ends or something can not go on.
-func (n *Node) serve(ctx context.Context) error {
+// serve runs everything until stop ends or something can not go on. When stop ends, everything still runs while the
+// node gives its ranges to others and ends what it has begun.
+func (n *Node) serve(stop context.Context) error {
 	clientS, peerS, healthS := n.servers()
-	g, ctx := errgroup.WithContext(ctx)
+	live, end := context.WithCancel(context.WithoutCancel(stop))
+	defer end()
+	g, ctx := errgroup.WithContext(live)
 	run := func(f func(context.Context) error) {
 		g.Go(func() error {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
@@ -289,10 +295,17 @@ func (n *Node) serve(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error {
-		<-ctx.Done()
+		defer peerS.Stop()
+		defer end()
+		select {
+		case <-stop.Done():
+		case <-ctx.Done():
+		}
 		healthS.Shutdown()
+		if ctx.Err() == nil {
+			n.retire(ctx)
+		}
 		stopServer(clientS)
-		peerS.Stop()
 		return nil
 	})
 	n.log.Info("node serves", "node", uint64(n.id.NodeID), "client", n.clientL.Addr().String(),
@@ -301,6 +314,15 @@ func (n *Node) serve(ctx context.Context) error {
 		n.cfg.Ready(Addresses{n.clientL.Addr().String(), n.peerL.Addr().String(), n.httpL.Addr().String()})
 	}
 	return g.Wait()
+}
+
+// retire gives the node's ranges to others, for a bounded time.
+func (n *Node) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	began := time.Now()
+	kept := n.member.Retire(ctx)
+	n.log.Info("node stops; its ranges were handed over", "kept", kept, "took", time.Since(began))
 }
 
 // stopServer lets requests in progress end, for a bounded time.

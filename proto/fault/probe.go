@@ -32,6 +32,7 @@ func Probes() []ProbeRow {
 		{"foreign-proposal-id", "an older entry has the id of a proposal that waits"},
 		{"proposal-unknown", "leadership is lost while a proposal is in the log"},
 		{"proposal-in-transfer", "a proposal is refused because leadership is being handed on"},
+		{"left-slow-disk", "a leader hands a range over since its log writes hang"},
 		{"read-loses-term", "a read's round is lost with the leader's term"},
 		{"tombstone-hit", "a tombstone keeps a removed replica from coming back"},
 		{"tombstone-raised", "a message names a later incarnation of a replica that is here"},

@@ -29,6 +29,9 @@ type Config struct {
 	ElectionTicks int
 	// HeartbeatTicks between a leader's heartbeats. Default 2.
 	HeartbeatTicks int
+	// OverdueTicks is how long a leader's log write may take: it then hands the range to a follower that has on its disk
+	// what hangs here. 0: as long as it likes. Default 7.
+	OverdueTicks int
 	// MessageBytesMax bounds the entries in one append message. Default 1 MiB.
 	MessageBytesMax uint64
 	// InflightMessages and InflightBytes bound what a leader sends to one follower ahead of its answers. Default 256
@@ -59,6 +62,7 @@ func DefaultConfig() Config {
 		Liveness:           PlainTicks{},
 		ElectionTicks:      10,
 		HeartbeatTicks:     2,
+		OverdueTicks:       7,
 		MessageBytesMax:    1 << 20,
 		InflightMessages:   256,
 		InflightBytes:      32 << 20,
@@ -296,7 +300,7 @@ func (c *Core) LogDone(token uint64) {
 		acks := c.logAcks[token]
 		delete(c.logAcks, token)
 		for _, a := range acks {
-			a.r.logInFlight--
+			a.r.outOfLog()
 			if a.r.gone {
 				continue
 			}
@@ -315,7 +319,7 @@ func (c *Core) InstallDone(token uint64) {
 		acks := c.logAcks[token]
 		delete(c.logAcks, token)
 		for _, a := range acks {
-			a.r.logInFlight--
+			a.r.outOfLog()
 			a.r.installed(a.responses)
 			c.mark(a.r)
 		}

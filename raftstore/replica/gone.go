@@ -72,7 +72,7 @@ func (r *replica) destroy(next uint64) {
 // maybeDestroy removes a doomed replica once nothing of it is on the way to the disk: one batch
 // (I3).
 func (r *replica) maybeDestroy() {
-	if r.gone || r.doomed == 0 || r.logInFlight > 0 || r.applyInFlight > 0 || r.preparing || r.installing {
+	if r.gone || r.doomed == 0 || len(r.logWrites) > 0 || r.applyInFlight > 0 || r.preparing || r.installing {
 		return
 	}
 	if r.snapshot != nil {

@@ -45,7 +45,7 @@ type replica struct {
 	term, vote uint64
 	unsynced   bool
 
-	logInFlight   int
+	logWrites     []logWrite // handed out and not done, oldest first
 	applyInFlight int
 	held          []*raftpb.Message // appends behind a range snapshot that waits for applies (I4)
 	installing    bool
@@ -196,8 +196,11 @@ func (r *replica) tick() {
 		r.statusDirty = true
 		r.askWhetherGone()
 	}
-	if r.leads() && r.ticks%r.c.cfg.ElectionTicks == 0 {
-		r.maybeTruncate()
+	if r.leads() {
+		r.leaveSlowDisk()
+		if r.ticks%r.c.cfg.ElectionTicks == 0 {
+			r.maybeTruncate()
+		}
 	}
 	if r.statusDirty || r.node.HasReady() {
 		r.c.mark(r)
@@ -352,7 +355,7 @@ func (r *replica) writeLog(m *raftpb.Message) {
 		step.Sync, r.unsynced = true, false
 	}
 	step.Sync = step.Sync || fault.Buggify("sync-anyway")
-	r.logInFlight++
+	r.inLog(m.GetEntries())
 	r.c.logAcks[step.Token] = append(r.c.logAcks[step.Token], logAck{r: r, responses: local})
 }
 

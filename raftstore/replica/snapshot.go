@@ -251,7 +251,7 @@ func (r *replica) install(m *raftpb.Message) {
 	r.installing = true
 	step := LogStep{Token: r.c.nextToken(), Sync: true, Install: in}
 	local := r.splitResponses(m, &step)
-	r.logInFlight++
+	r.inLog(nil)
 	r.c.logAcks[step.Token] = append(r.c.logAcks[step.Token], logAck{r: r, responses: local})
 	r.c.eff.Log = append(r.c.eff.Log, step)
 	if fault.On(fault.SnapshotInTwoSteps) {

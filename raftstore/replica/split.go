@@ -142,7 +142,7 @@ func (c *Core) tryPrepared(id proto.RangeID) {
 	}
 	answer := Handoff{Kind: HandoffPrepared, To: h.From, From: id, Replica: h.Replica}
 	if r := c.replicas[id]; r != nil {
-		if r.logInFlight > 0 || r.node.HasReady() || r.marked {
+		if len(r.logWrites) > 0 || r.node.HasReady() || r.marked {
 			fault.Reached("split-waits-for-right")
 			return
 		}

@@ -21,7 +21,7 @@ import (
 //	stores n=3 [limit=value ...]       make stores; limits are those of Config
 //	range id=2 replicas=1,2,3 [start=] [end=]   a range's first state, replica i on the i-th store, then boot
 //	campaign | tick | stabilize | transfer | crash | restart | cut | heal | hold | release | catch | let
-//	put | delete-range | split | change | read | status | data | votes | wire | log | lose | damage
+//	put | delete-range | split | change | read | status | data | votes | wire | log | lose | damage | hand-over
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -53,7 +53,7 @@ func (c story) commands() map[string]func() {
 		"transfer": c.transfer, "crash": c.crash, "restart": c.restart, "cut": c.cut, "heal": c.heal, "hold": c.hold,
 		"release": c.release, "catch": c.catch, "let": c.let, "put": c.put, "delete-range": c.deleteRange,
 		"split": c.split, "change": c.change, "read": c.read, "status": c.status, "data": c.data, "log": c.log,
-		"step": c.step, "lose": c.lose, "damage": c.damage,
+		"step": c.step, "lose": c.lose, "damage": c.damage, "hand-over": c.handOver,
 	}
 }
 
@@ -165,6 +165,13 @@ func (c story) stabilize() { c.w.stabilize() }
 func (c story) transfer() {
 	c.store().core(c.rangeID()).TransferLeader(c.rangeID(), proto.ReplicaID(c.num("to", 0)))
 	c.w.stabilize()
+}
+
+func (c story) handOver() {
+	if c.store().core(c.rangeID()).HandOver(c.rangeID(), nil) == 0 {
+		c.w.printf("nobody could take it")
+	}
+	c.settle()
 }
 
 // crash keeps all of what was written and not synced, unless keep says how many steps.

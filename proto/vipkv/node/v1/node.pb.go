@@ -1290,9 +1290,10 @@ type HeartbeatRequest struct {
 	AvailableBytes uint64                 `protobuf:"varint,5,opt,name=available_bytes,json=availableBytes,proto3" json:"available_bytes,omitempty"`
 	Replicas       uint32                 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	Led            []*RangeHeartbeat      `protobuf:"bytes,7,rep,name=led,proto3" json:"led,omitempty"`
-	Orphans        []*OrphanReplica       `protobuf:"bytes,8,rep,name=orphans,proto3" json:"orphans,omitempty"` // replicas that have not heard of a leader for a while
-	Draining       bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
-	Sequence       uint64                 `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"` // of this boot; led lists are complete every time
+	Orphans        []*OrphanReplica       `protobuf:"bytes,8,rep,name=orphans,proto3" json:"orphans,omitempty"`                     // replicas that have not heard of a leader for a while
+	Draining       bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`                  // the node stops: it takes nothing, and gives its leaders away
+	Sequence       uint64                 `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"`                 // of this boot; led lists are complete every time
+	SlowDisk       bool                   `protobuf:"varint,11,opt,name=slow_disk,json=slowDisk,proto3" json:"slow_disk,omitempty"` // as draining, for a while: it handed ranges over since its log writes hung
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1395,6 +1396,13 @@ func (x *HeartbeatRequest) GetSequence() uint64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *HeartbeatRequest) GetSlowDisk() bool {
+	if x != nil {
+		return x.SlowDisk
+	}
+	return false
 }
 
 type OrphanReplica struct {
@@ -2234,7 +2242,7 @@ const file_vipkv_node_v1_node_proto_rawDesc = "" +
 	"\x05match\x18\x02 \x01(\x04R\x05match\x12'\n" +
 	"\x0frecently_active\x18\x03 \x01(\bR\x0erecentlyActive\x12\x1f\n" +
 	"\vin_snapshot\x18\x04 \x01(\bR\n" +
-	"inSnapshot\"\x9b\x03\n" +
+	"inSnapshot\"\xb8\x03\n" +
 	"\x10HeartbeatRequest\x12+\n" +
 	"\x04node\x18\x01 \x01(\v2\x17.vipkv.node.v1.NodeInfoR\x04node\x12.\n" +
 	"\x05store\x18\x02 \x01(\v2\x18.vipkv.node.v1.StoreInfoR\x05store\x12\x1d\n" +
@@ -2247,7 +2255,8 @@ const file_vipkv_node_v1_node_proto_rawDesc = "" +
 	"\aorphans\x18\b \x03(\v2\x1c.vipkv.node.v1.OrphanReplicaR\aorphans\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x1a\n" +
 	"\bsequence\x18\n" +
-	" \x01(\x04R\bsequence\"I\n" +
+	" \x01(\x04R\bsequence\x12\x1b\n" +
+	"\tslow_disk\x18\v \x01(\bR\bslowDisk\"I\n" +
 	"\rOrphanReplica\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x1d\n" +
 	"\n" +
