@@ -10,7 +10,9 @@ import (
 	"github.com/vipkv/vipkv/chaos/bubble"
 	"github.com/vipkv/vipkv/kv/client"
 	"github.com/vipkv/vipkv/kv/node"
+	"github.com/vipkv/vipkv/proto"
 	vipkvpb "github.com/vipkv/vipkv/proto/vipkv/v1"
+	"github.com/vipkv/vipkv/txn/mvcc"
 )
 
 // filler makes a tenant and returns a function that writes so many bytes under keys of their own.
@@ -27,6 +29,27 @@ func (w *world) fill(store *client.Client, prefix string, total int) {
 	_, _ = rand.Read(value) // never fails; values are compressed before they are sealed
 	for i := range total / len(value) {
 		_, err := store.Put(w.t.Context(), fmt.Appendf(nil, "%s/%06d", prefix, i), value, client.PutOptions{})
+		must(w.t, err)
+	}
+}
+
+// split makes up to n ranges of the keys that the load has used.
+func (w *world) split(n int) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	admin, err := w.Admin(ctx)
+	must(w.t, err)
+	tenant, err := admin.GetTenant(ctx, "load")
+	must(w.t, err)
+	var used []string
+	for _, o := range w.load.Ops() {
+		used = append(used, o.Key)
+	}
+	slices.Sort(used)
+	used = slices.Compact(used)
+	for i := 1; i < n; i++ {
+		key := used[i*len(used)/n]
+		_, err := admin.SplitRange(ctx, mvcc.PlainKey(proto.TenantID(tenant.Id), []byte(key)))
 		must(w.t, err)
 	}
 }

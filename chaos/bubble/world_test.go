@@ -96,6 +96,16 @@ func acknowledged(o *history.Op) bool {
 	return false
 }
 
+// slowest is how long the slowest request took that was answered later than from.
+func slowest(ops []history.Op, from int64) (longest time.Duration) {
+	for i := range ops {
+		if o := &ops[i]; o.Return > from {
+			longest = max(longest, time.Duration(o.Return-o.Invoke))
+		}
+	}
+	return longest
+}
+
 // gap is the longest time between from and to in which no write was acknowledged.
 func gap(ops []history.Op, from, to int64) time.Duration {
 	at := []int64{from, to}

@@ -59,6 +59,7 @@ func TestFailover(t *testing.T) {
 	if *set.trials == 0 {
 		t.Skip("needs -trials=1 or more, and half a minute for each: make failover")
 	}
+	modes := chosen(t)
 	sandboxtest.Need(t, "machines", machine.Probe)
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -81,10 +82,7 @@ func TestFailover(t *testing.T) {
 		When: time.Now().UTC().Format(time.DateOnly), Host: host(), Build: build(),
 		Ranges: b.Ranges(), Hold: set.hold.Milliseconds(),
 	}
-	for _, m := range failover.Modes() {
-		if *set.modes != "" && !slices.Contains(strings.Split(*set.modes, ","), m.Name) {
-			continue
-		}
+	for _, m := range modes {
 		table.Rows = append(table.Rows, measure(t, b, m))
 	}
 	t.Logf("\n%s", table.Markdown())
@@ -96,6 +94,22 @@ func TestFailover(t *testing.T) {
 	if *set.doc != "" {
 		must(t, failover.WriteInto(*set.doc, table.Markdown()))
 	}
+}
+
+// chosen are the modes that -modes names.
+func chosen(t *testing.T) (modes []failover.Mode) {
+	t.Helper()
+	if *set.modes == "" {
+		return failover.Modes()
+	}
+	for _, name := range strings.Split(*set.modes, ",") {
+		i := slices.IndexFunc(failover.Modes(), func(m failover.Mode) bool { return m.Name == name })
+		if i < 0 {
+			t.Fatalf("-modes: there is no mode %q", name)
+		}
+		modes = append(modes, failover.Modes()[i])
+	}
+	return modes
 }
 
 func measure(t *testing.T, b *failover.Bench, m failover.Mode) failover.Row {

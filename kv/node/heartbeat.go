@@ -35,8 +35,10 @@ type reporter struct {
 	nowMs    func() int64
 	ended    chan struct{} // capacity 1: a step has ended since somebody looked
 
-	retiring atomic.Bool // the node stops
-	slow     slowDisk    // of the goroutine that reports
+	retiring  atomic.Bool   // the node stops
+	wake      chan struct{} // capacity 1: report now
+	announced chan struct{} // capacity 1: the driver has heard that the node stops
+	slow      slowDisk      // of the goroutine that reports
 
 	mu      sync.Mutex
 	running map[proto.RangeID]bool
@@ -51,9 +53,32 @@ func (r *reporter) run(ctx context.Context) error {
 		if err := r.beat(ctx, sequence); err != nil && ctx.Err() == nil {
 			r.log.Info("no answer from the placement driver", "error", err)
 		}
-		if r.wait.Sleep(ctx, r.interval) != nil {
+		pause, cancel := r.wait.WithTimeout(ctx, r.interval)
+		_ = r.wait.Await(pause, r.wake) // or the interval is over
+		cancel()
+		if ctx.Err() != nil {
 			return nil
 		}
+	}
+}
+
+// retireHeard bounds how long a node that stops waits for the driver to hear of it.
+const retireHeard = 300 * time.Millisecond
+
+// retire tells the driver that the node stops, before it leads nothing: a store that leads nothing and was heard of
+// lately is where the driver would send leaders next.
+func (r *reporter) retire(ctx context.Context) {
+	r.retiring.Store(true)
+	signal(r.wake)
+	ctx, cancel := r.wait.WithTimeout(ctx, retireHeard)
+	defer cancel()
+	_ = r.wait.Await(ctx, r.announced) // it goes without that, too
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -76,6 +101,9 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 	})
 	if err != nil {
 		return err
+	}
+	if req.Draining {
+		signal(r.announced)
 	}
 	r.mu.Lock()
 	r.heard, r.last = true, r.nowMs()
@@ -123,10 +151,7 @@ func (r *reporter) start(ctx context.Context, step *internalpb.AdminRangeRequest
 		r.mu.Lock()
 		delete(r.running, id)
 		r.mu.Unlock()
-		select {
-		case r.ended <- struct{}{}:
-		default:
-		}
+		signal(r.ended)
 	})
 }
 

@@ -137,8 +137,8 @@ func (m *Member) Assemble(
 	m.reporter = &reporter{store: calls, engine: m.cfg.Engine, ranges: m.ranges, client: m.client, peers: m.peers,
 		interval: m.cfg.HeartbeatInterval, orphan: m.cfg.OrphanTicks, self: self, log: m.cfg.Logger,
 		wait: m.cfg.Wait, nowMs: m.cfg.EvenMs, running: map[proto.RangeID]bool{},
-		ended: make(chan struct{}, 1),
-		info:  &internalpb.StoreInfo{StoreId: uint64(id.StoreID), NodeId: uint64(id.NodeID), BootEpoch: boot}}
+		ended: make(chan struct{}, 1), wake: make(chan struct{}, 1), announced: make(chan struct{}, 1),
+		info: &internalpb.StoreInfo{StoreId: uint64(id.StoreID), NodeId: uint64(id.NodeID), BootEpoch: boot}}
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (m *Member) Oracle() *tso.Oracle { return m.server.oracle }
 // Retire gives the leadership of all ranges to other stores, where there are any that can take it, and takes none any
 // more. It returns when nothing is left to try, or with ctx; kept is how many ranges the store still leads.
 func (m *Member) Retire(ctx context.Context) (kept int) {
-	m.reporter.retiring.Store(true)
+	m.reporter.retire(ctx)
 	return m.calls.HandOver(ctx)
 }
 
