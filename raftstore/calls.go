@@ -27,8 +27,8 @@ type Calls struct {
 	reads     waiters[replica.ReadOutcome]
 	visits    waiters[struct{}]
 
-	statuses sync.Map      // proto.RangeID -> *replica.Status
-	slowDisk atomic.Uint64 // how often ranges were handed over because of it
+	statuses sync.Map // proto.RangeID -> *replica.Status
+	slowDisk slowDisk
 	large    chan struct{} // capacity 1: a range is too large
 }
 
@@ -94,12 +94,6 @@ func (s *Calls) Status(id proto.RangeID) (*replica.Status, bool) {
 func (s *Calls) Statuses(f func(*replica.Status) bool) {
 	s.statuses.Range(func(_, v any) bool { return f(v.(*replica.Status)) })
 }
-
-// NoteSlowDisk takes in Effects.SlowDisk.
-func (s *Calls) NoteSlowDisk() { s.slowDisk.Add(1) }
-
-// SlowDisk counts how often ranges were handed over because log writes hang on this store and not on others.
-func (s *Calls) SlowDisk() uint64 { return s.slowDisk.Load() }
 
 // NewView returns a view of the store's engine.
 func (s *Calls) NewView() storage.View { return s.cfg.NewView() }

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/vipkv/vipkv/proto"
@@ -14,9 +15,9 @@ import (
 // store still leads.
 func (s *Calls) HandOver(ctx context.Context) (kept int) {
 	asked := map[proto.RangeID][]proto.ReplicaID{}
-	done := map[proto.RangeID]bool{} // nobody is left to ask
+	vain := map[proto.RangeID]int{} // how often there was nobody to ask
 	for ctx.Err() == nil {
-		isDone := func(id proto.RangeID) bool { return done[id] }
+		isDone := func(id proto.RangeID) bool { return vain[id] >= handOverVain }
 		offers := slices.DeleteFunc(s.ledBesideOthers(), isDone)
 		if len(offers) > 1 {
 			isSystem := func(id proto.RangeID) bool { return id == proto.SystemRange }
@@ -27,14 +28,28 @@ func (s *Calls) HandOver(ctx context.Context) (kept int) {
 		}
 		for _, id := range offers {
 			var to proto.ReplicaID
-			err := s.visit(ctx, id, func(c *replica.Core) { to = c.HandOver(id, asked[id]) })
-			done[id] = err == nil && to == 0
-			asked[id] = append(asked[id], to)
+			var later bool
+			not := asked[id]
+			err := s.visit(ctx, id, func(c *replica.Core) { to, later = c.HandOver(id, not) })
+			switch {
+			case errors.Is(err, ErrStopped):
+				return len(s.ledBesideOthers())
+			case err != nil: // the core is busy, and may yet do it, or ctx has ended
+			case to == 0 && later: // of a leader that is new nobody has been heard yet
+				vain[id]++
+			case to == 0:
+				vain[id] = handOverVain
+			default:
+				asked[id] = append(not, to)
+			}
 		}
 		s.awaitHandOver(ctx, offers)
 	}
 	return len(s.ledBesideOthers())
 }
+
+// handOverVain is how often HandOver looks for a successor that is not there yet.
+const handOverVain = 3
 
 // handOverLooks bounds how long a successor is waited for: 250 ms by default, where a healthy one takes a few.
 const handOverLooks = transferLooks / 8

@@ -25,7 +25,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		applyWrites:        counter("apply_writes", "Batches of applied commands."),
 		splits:             counter("splits", "Ranges split by this store."),
 		queueFull:          counter("queue_full", "Proposals refused because a queue was full."),
-		slowDisk:           counter("slow_disk", "Times that hanging log writes made ranges go."),
+		slowDisk:           counter("slow_disk_ticks", "Ticks at which this disk was behind others."),
 		messagesDropped:    counter("messages_dropped", "Raft messages dropped because a worker was behind."),
 		snapshotsSent:      counter("snapshots_sent", "Range snapshots sent and installed by the receiver."),
 		snapshotsFailed:    counter("snapshots_failed", "Range snapshots that were refused or failed."),

@@ -126,8 +126,6 @@ func (w *worker) dispatch(e *replica.Effects) {
 		s.workerOf(h.To).box.put(func(c *replica.Core) { c.Handoff(h) })
 	}
 	if e.SlowDisk {
-		s.cfg.Logger.Warn("ranges were handed over: writes to the log hang here and not elsewhere",
-			"store", uint64(s.cfg.Store))
 		s.metrics.slowDisk.Inc()
 		s.NoteSlowDisk()
 	}

@@ -48,7 +48,7 @@ func (n *injection) retire() {
 	}
 	for _, id := range s.ranges() {
 		if s.status[id].Leads {
-			s.with(id, func(c *replica.Core) { c.HandOver(id, nil) })
+			s.with(id, func(c *replica.Core) { _, _ = c.HandOver(id, nil) })
 		}
 	}
 	boot := s.boots

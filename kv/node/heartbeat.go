@@ -49,6 +49,7 @@ type reporter struct {
 // run reports until ctx ends, and waits for the steps that it started.
 func (r *reporter) run(ctx context.Context) error {
 	defer r.drain()
+	r.store.TellSlowDisk(r.wake)
 	for sequence := uint64(1); ; sequence++ {
 		if err := r.beat(ctx, sequence); err != nil && ctx.Err() == nil {
 			r.log.Info("no answer from the placement driver", "error", err)
@@ -89,11 +90,12 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 	if err != nil {
 		return err
 	}
+	slow := r.slowDisk()
 	m := r.engine.Metrics()
 	req := &internalpb.HeartbeatRequest{Node: r.self, Store: r.info, UsedBytes: m.DiskBytes,
 		CapacityBytes: m.DiskTotalBytes, AvailableBytes: m.DiskFreeBytes, Replicas: uint32(replicas), Led: led,
 		Orphans: orphans, Sequence: sequence, Draining: r.retiring.Load(),
-		SlowDisk: r.slow.lately(r.store.SlowDisk(), r.nowMs())}
+		SlowDisk: slow}
 	var resp *internalpb.HeartbeatResponse
 	err = r.client.call(beatCtx, func(ctx context.Context, p internalpb.PlacementClient) (err error) {
 		resp, err = p.Heartbeat(ctx, req)
@@ -117,21 +119,38 @@ func (r *reporter) beat(ctx context.Context, sequence uint64) error {
 	return r.peers.update(resp.Nodes, resp.NodeOfStore)
 }
 
-// slowDiskFor is how long a store leads nothing after it handed ranges over because of its disk.
+// slowDisk tells whether the disk hung lately, and says in the log when that changes.
+func (r *reporter) slowDisk() bool {
+	before := r.slow.is
+	if r.slow.lately(r.store.SlowDisk(), r.nowMs()) == before {
+		return before
+	}
+	if before {
+		r.log.Info("the disk is as fast as others again")
+		r.store.TellSlowDisk(r.wake)
+	} else {
+		r.log.Warn("writes to the disk hang here and not elsewhere: this node leads nothing for now")
+	}
+	return r.slow.is
+}
+
+// slowDiskFor is how long a store leads nothing after its disk was behind others.
 const slowDiskFor = 30 * time.Second
 
-// slowDisk remembers when a store last handed ranges over because of its disk.
+// slowDisk remembers when the disk was last behind others.
 type slowDisk struct {
 	count uint64
 	at    int64 // ms
+	is    bool
 }
 
-// lately takes in how often it has happened up to now.
+// lately takes in how often that was noted up to now.
 func (s *slowDisk) lately(count uint64, nowMs int64) bool {
 	if count != s.count {
 		s.count, s.at = count, nowMs
 	}
-	return s.count > 0 && nowMs-s.at < slowDiskFor.Milliseconds()
+	s.is = s.count > 0 && nowMs-s.at < slowDiskFor.Milliseconds()
+	return s.is
 }
 
 // start carries a step out, unless one of its range is running. Steps are fenced by the epoch that

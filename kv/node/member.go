@@ -186,12 +186,9 @@ func (m *Member) Driver() *placement.Driver { return m.server.driver }
 // Oracle is the timestamp oracle's part on this node.
 func (m *Member) Oracle() *tso.Oracle { return m.server.oracle }
 
-// Retire gives the leadership of all ranges to other stores, where there are any that can take it, and takes none any
-// more. It returns when nothing is left to try, or with ctx; kept is how many ranges the store still leads.
-func (m *Member) Retire(ctx context.Context) (kept int) {
-	m.reporter.retire(ctx)
-	return m.calls.HandOver(ctx)
-}
+// Retire tells the driver that the node stops: it sends no leaders here any more. It returns when the driver has heard,
+// or after a moment.
+func (m *Member) Retire(ctx context.Context) { m.reporter.retire(ctx) }
 
 // ready: the node does not stop, and the placement driver has answered lately.
 func (m *Member) ready() error {

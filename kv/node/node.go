@@ -302,10 +302,9 @@ func (n *Node) serve(stop context.Context) error {
 		case <-ctx.Done():
 		}
 		healthS.Shutdown()
-		if ctx.Err() == nil {
-			n.retire(ctx)
-		}
+		n.retire(ctx)
 		stopServer(clientS)
+		n.handOver(ctx) // what came back meanwhile
 		return nil
 	})
 	n.log.Info("node serves", "node", uint64(n.id.NodeID), "client", n.clientL.Addr().String(),
@@ -316,13 +315,21 @@ func (n *Node) serve(stop context.Context) error {
 	return g.Wait()
 }
 
-// retire gives the node's ranges to others, for a bounded time.
+// retire gives the node's ranges to others. It does nothing when the node has failed.
 func (n *Node) retire(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	began := time.Now()
+	n.member.Retire(ctx)
+	kept := n.handOver(ctx)
+	n.log.Info("the node stops; its ranges were handed over", "kept", kept, "took", time.Since(began))
+}
+
+func (n *Node) handOver(ctx context.Context) (kept int) {
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
-	began := time.Now()
-	kept := n.member.Retire(ctx)
-	n.log.Info("node stops; its ranges were handed over", "kept", kept, "took", time.Since(began))
+	return n.store.HandOver(ctx)
 }
 
 // stopServer lets requests in progress end, for a bounded time.

@@ -171,10 +171,10 @@ func (v *view) canLead(r *Range, rep *internalpb.Replica) bool {
 		r.caughtUp(rep.GetReplicaId(), v.cfg.LagEntriesMax)
 }
 
-// refusesLead says why a transfer that balances leaders must not go on: a leader that hands over takes no
-// writes until its successor answers, and one that is away never does.
+// refusesLead says why a transfer that balances leaders, or takes them from a store that drains, must not
+// go on: a leader that hands over takes no writes until its successor answers, and one that is away never does.
 func (v *view) refusesLead(o *operator, r *Range) string {
-	if o.kind != TransferLeader {
+	if o.kind != TransferLeader && o.kind != DrainLeader {
 		return ""
 	}
 	to := o.steps[o.at].store

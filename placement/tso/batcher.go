@@ -158,7 +158,10 @@ func (b *Batcher) call(ctx context.Context, batch []*request) {
 	callCtx, cancel := b.cfg.Wait.WithTimeout(ctx, b.cfg.CallTimeout)
 	defer cancel()
 	first, err := b.fetch(callCtx, uint32(len(batch)))
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = ErrBatcherStopped
+	case err != nil:
 		err = fmt.Errorf("take %d timestamps: %w", len(batch), err)
 	}
 	for i, r := range batch {

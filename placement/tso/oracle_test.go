@@ -342,3 +342,25 @@ func TestBatcherErrorsAndBounds(t *testing.T) {
 		}
 	})
 }
+
+// A request whose call is under way when the batcher ends is told so, as those that wait are, and not that somebody gave
+// up.
+func TestBatcherEndsWithACallUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := NewBatcher(DefaultBatcherConfig(), func(ctx context.Context, _ uint32) (proto.Timestamp, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := runIn(t.Context(), b.Run)
+		answer := make(chan error, 1)
+		go func() { _, err := b.Timestamp(t.Context()); answer <- err }()
+		synctest.Wait()
+		stop()
+		if err := <-answer; !errors.Is(err, ErrBatcherStopped) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -29,8 +29,8 @@ type Config struct {
 	ElectionTicks int
 	// HeartbeatTicks between a leader's heartbeats. Default 2.
 	HeartbeatTicks int
-	// OverdueTicks is how long a leader's log write may take: it then hands the range to a follower that has on its disk
-	// what hangs here. 0: as long as it likes. Default 7.
+	// OverdueTicks is how long after its commit an entry may be on its way to this disk: a leader then hands the range to
+	// a follower that has it. 0: as long as it likes. Default 7.
 	OverdueTicks int
 	// MessageBytesMax bounds the entries in one append message. Default 1 MiB.
 	MessageBytesMax uint64

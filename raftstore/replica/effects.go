@@ -28,7 +28,7 @@ type Effects struct {
 	Handoffs []Handoff
 	// Statuses are of replicas that changed, as of what the engine holds.
 	Statuses []Status
-	// SlowDisk: a range was handed over since the disk of this store is slower than those of others.
+	// SlowDisk: at the last tick, entries were overdue on this store's disk (OverdueTicks).
 	SlowDisk bool
 	// Fatal is set once: the store can not go on. Nothing else is set then.
 	Fatal error

@@ -13,13 +13,13 @@ import (
 
 // logWrite is a log step of a replica that is not done.
 type logWrite struct {
-	began int    // the replica's tick
-	last  uint64 // of its entries; 0: it has none
+	last      uint64 // of its entries; 0: it has none
+	committed int    // the replica's tick at which that entry was seen to be committed; 0: it was not
 }
 
 // inLog notes a log step that was handed out. Steps are done in the same order.
 func (r *replica) inLog(entries []*raftpb.Entry) {
-	w := logWrite{began: r.ticks}
+	w := logWrite{}
 	if n := len(entries); n > 0 {
 		w.last = entries[n-1].GetIndex()
 	}
@@ -29,40 +29,60 @@ func (r *replica) inLog(entries []*raftpb.Entry) {
 // outOfLog notes that the oldest log step is done.
 func (r *replica) outOfLog() { r.logWrites = r.logWrites[1:] }
 
-// overdue is the last of the entries that have been on their way to the disk for too long; 0: none are.
-func (r *replica) overdue() (last uint64) {
-	limit := r.c.cfg.OverdueTicks
-	for _, w := range r.logWrites {
-		if limit == 0 || r.ticks-w.began < limit {
-			break
+// overdue is the last of the entries that have been committed for too long without being on this disk; 0: none have. So
+// it is the time that this store takes above that of a quorum: when all disks are slow alike, none is overdue.
+func (r *replica) overdue(commit uint64) (last uint64) {
+	for i := range r.logWrites {
+		w := &r.logWrites[i]
+		switch {
+		case w.last == 0 || w.last > commit:
+		case w.committed == 0:
+			w.committed = r.ticks
+		case r.ticks-w.committed >= r.c.cfg.OverdueTicks:
+			last = max(last, w.last)
 		}
-		last = max(last, w.last)
 	}
 	return last
 }
 
-// leaveSlowDisk hands the range to a follower when this leader's log writes hang: it can not apply what it has not
-// written, so nobody is answered although a quorum without it commits. That the entries are committed tells a slow disk
-// from a slow cluster, in which nothing would be gained.
-func (r *replica) leaveSlowDisk() {
-	last, st := r.overdue(), r.node.BasicStatus()
-	if last == 0 || st.HardState.GetCommit() < last || st.LeadTransferee != raft.None {
+// watchDisk reports a disk that is slower than others, and hands the range to a follower when this replica leads it: a
+// leader may not apply what it has not written, so nobody is answered although a quorum without it commits.
+func (r *replica) watchDisk() {
+	if len(r.logWrites) == 0 || r.c.cfg.OverdueTicks == 0 {
 		return
 	}
-	if r.handOver(last, nil) != 0 {
+	st := r.node.BasicStatus()
+	last := r.overdue(st.HardState.GetCommit())
+	if last == 0 {
+		return
+	}
+	r.c.eff.SlowDisk = true
+	if !r.leads() || st.LeadTransferee != raft.None {
+		return
+	}
+	to, _ := r.handOver(last, r.heirs)
+	if to == 0 { // all were tried in this term
+		r.heirs = nil
+		to, _ = r.handOver(last, nil)
+	}
+	if to != 0 {
 		fault.Reached("left-slow-disk")
-		r.c.eff.SlowDisk = true
+		r.heirs = append(r.heirs, to)
 	}
 }
 
 // handOver asks raft to pass leadership to the voter that has the most of the log on its disk, of those that were heard
-// of lately, have least at the least, and are not in not. It says who that is; 0: nobody. What comes of it shows in the
-// statuses.
-func (r *replica) handOver(least uint64, not []proto.ReplicaID) proto.ReplicaID {
+// of lately, have least at the least, and are not in not. It says who that is, or 0 and whether there is one that could
+// come into question later. What comes of it shows in the statuses.
+func (r *replica) handOver(least uint64, not []proto.ReplicaID) (to proto.ReplicaID, later bool) {
 	var best *internalpb.ReplicaProgress
 	for _, p := range r.progress() {
-		if p.ReplicaId == uint64(r.replicaID) || p.Match < least || !p.RecentlyActive || p.InSnapshot ||
-			!r.mayLead(p.ReplicaId) || slices.Contains(not, proto.ReplicaID(p.ReplicaId)) {
+		if p.ReplicaId == uint64(r.replicaID) || !r.mayLead(p.ReplicaId) ||
+			slices.Contains(not, proto.ReplicaID(p.ReplicaId)) {
+			continue
+		}
+		later = true
+		if p.Match < least || !p.RecentlyActive || p.InSnapshot {
 			continue
 		}
 		if best == nil || p.Match > best.Match {
@@ -70,11 +90,11 @@ func (r *replica) handOver(least uint64, not []proto.ReplicaID) proto.ReplicaID 
 		}
 	}
 	if best == nil {
-		return 0
+		return 0, later
 	}
 	r.node.TransferLeader(best.ReplicaId)
 	r.c.mark(r)
-	return proto.ReplicaID(best.ReplicaId)
+	return proto.ReplicaID(best.ReplicaId), false
 }
 
 // mayLead: the replica is a voter and stays one.
@@ -98,12 +118,14 @@ func Voters(d *internalpb.Descriptor) (n int) {
 }
 
 // HandOver asks raft to pass the range's leadership to whichever other voter can take it best, none of not. It says
-// which one that is; 0: there is none.
-func (c *Core) HandOver(id proto.RangeID, not []proto.ReplicaID) (to proto.ReplicaID) {
+// which one that is; or 0, and whether one may be able to later.
+func (c *Core) HandOver(
+	id proto.RangeID, not []proto.ReplicaID,
+) (to proto.ReplicaID, later bool) {
 	c.guard(func() {
 		if r := c.replicas[id]; r != nil && r.leads() && r.initialised() {
-			to = r.handOver(0, not)
+			to, later = r.handOver(0, not)
 		}
 	})
-	return to
+	return to, later
 }

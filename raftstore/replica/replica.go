@@ -45,7 +45,8 @@ type replica struct {
 	term, vote uint64
 	unsynced   bool
 
-	logWrites     []logWrite // handed out and not done, oldest first
+	logWrites     []logWrite        // handed out and not done, oldest first
+	heirs         []proto.ReplicaID // to whom it was handed, in this term, since the disk is slow
 	applyInFlight int
 	held          []*raftpb.Message // appends behind a range snapshot that waits for applies (I4)
 	installing    bool
@@ -196,11 +197,9 @@ func (r *replica) tick() {
 		r.statusDirty = true
 		r.askWhetherGone()
 	}
-	if r.leads() {
-		r.leaveSlowDisk()
-		if r.ticks%r.c.cfg.ElectionTicks == 0 {
-			r.maybeTruncate()
-		}
+	r.watchDisk()
+	if r.leads() && r.ticks%r.c.cfg.ElectionTicks == 0 {
+		r.maybeTruncate()
 	}
 	if r.statusDirty || r.node.HasReady() {
 		r.c.mark(r)
@@ -272,7 +271,7 @@ func (r *replica) noteLeadership() {
 		before.Lead == r.soft.Lead {
 		return
 	}
-	r.statusDirty = true
+	r.statusDirty, r.heirs = true, nil
 	if !r.leads() || before.HardState.GetTerm() != r.soft.HardState.GetTerm() {
 		r.failProposals()
 		r.failReads() // raft forgets rounds with the term, also when the same replica leads the next one

@@ -168,8 +168,8 @@ func (c story) transfer() {
 }
 
 func (c story) handOver() {
-	if c.store().core(c.rangeID()).HandOver(c.rangeID(), nil) == 0 {
-		c.w.printf("nobody could take it")
+	if to, later := c.store().core(c.rangeID()).HandOver(c.rangeID(), nil); to == 0 {
+		c.w.printf("nobody can take it; later: %v", later)
 	}
 	c.settle()
 }

@@ -170,7 +170,7 @@ func (s *testStore) take(c *Core, e *Effects) {
 		s.status[st.Range] = *st
 	}
 	if e.SlowDisk {
-		w.printf("store %d hands over since its disk is slow", s.id)
+		w.printf("store %d: the disk is slow", s.id)
 	}
 	for i := range e.Outcomes {
 		s.report(&e.Outcomes[i])
