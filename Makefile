@@ -36,8 +36,9 @@ test: lint unit race sim mutants nullcipher no-faults ## all that must be green 
 	./tools/twice.sh $(MAKE) chaos-short
 	./tools/twice.sh $(MAKE) soak-short
 
-unit: ## the tests of all packages, but for those that run clusters of processes or of real nodes for minutes
-	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vE '/chaos/(proc|bubble|live|netns|disk|limits|sandbox)$$')
+unit: ## the tests of the packages that neither race runs nor one of the targets for whole clusters
+	go test -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vxF "$$(go list $(RACE))" | \
+		grep -vE '/chaos/(proc|bubble|live|netns|disk|limits|sandbox)$$')
 
 race: ## the tests of the packages that have goroutines, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(RACE)
@@ -46,7 +47,7 @@ sim: ## simulate a cluster from SEEDS=200 seeds, one process a core
 	./tools/sim.sh $(SEEDS)
 
 mutants: ## show that the tests turn red when a rule is broken on purpose
-	go test -tags chaos ./chaos/sim ./raftstore -run Mutant -count=1 -v -timeout=$(TEST_TIMEOUT)
+	./tools/mutants-once.sh
 
 mutants-full: ## twenty campaigns against each mutant, or MUTANTS=A,B; writes docs/mutants.md and docs/mutants.json (an hour)
 	./tools/mutants.sh 20 300 $(MUTANTS)

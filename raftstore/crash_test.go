@@ -135,7 +135,7 @@ func (r *recorder) boot(t *testing.T) {
 					t.Fatalf("%d was acknowledged, its key holds %x", number, v)
 				}
 			}
-			if err := raftstoretest.CheckDisk(n.Engine(), r.writer); err != nil {
+			if err := n.CheckDisk(r.writer); err != nil {
 				t.Fatal(err)
 			}
 		})

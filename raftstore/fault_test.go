@@ -73,7 +73,7 @@ func TestDiskFails(t *testing.T) {
 				broken.Store(false)
 				n.Start()
 				c.CheckAcked(ws...)
-				if err := raftstoretest.CheckDisk(n.Engine(), ws...); err != nil {
+				if err := n.CheckDisk(ws...); err != nil {
 					t.Fatal(err)
 				}
 			})

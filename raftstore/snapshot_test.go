@@ -53,7 +53,7 @@ func TestFollowerFarBehind(t *testing.T) {
 		stop()
 		c.CheckAcked(ws...)
 		c.CheckReplicas()
-		if err := raftstoretest.CheckDisk(c.Node(3).Engine(), ws...); err != nil {
+		if err := c.Node(3).CheckDisk(ws...); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -175,7 +175,7 @@ func TestReplaceDeadStore(t *testing.T) {
 		}
 		c.Wait("its data is gone", func() bool {
 			_, there := n.Store().Status(userRange)
-			return !there && raftstoretest.CheckDisk(n.Engine()) == nil
+			return !there && n.CheckDisk() == nil
 		})
 		c.Net.Isolate(dead, false)
 	}

@@ -18,8 +18,8 @@ import (
 
 var (
 	campaigns = flag.Int("campaigns", 0, "how many campaigns TestCampaigns runs against each mutant; 0: none")
-	part      = flag.Int("part", 0, "which part of the campaigns this process runs, of -parts")
-	parts     = flag.Int("parts", 1, "among how many processes the campaigns are shared")
+	part      = flag.Int("part", 0, "which part of the campaigns, or mutants, this process runs, of -parts")
+	parts     = flag.Int("parts", 1, "among how many processes they are shared")
 	scores    = flag.String("scores", "", "a directory: TestCampaigns writes into it, TestScore puts together")
 	scorePage = flag.String("page", "", "the page between whose markers TestScore puts its table")
 	scoreFile = flag.String("score", "", "the file into which TestScore writes all campaigns")

@@ -101,6 +101,13 @@ func (w *Writer) Acked() uint64 {
 	return 0
 }
 
+// WasAcked tells whether a number was acknowledged: of one that was not, the outcome may be unknown.
+func (w *Writer) WasAcked(number uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return number < uint64(len(w.acked)) && w.acked[number]
+}
+
 // Load writes with each writer until stop is called, which waits for them.
 func (c *Cluster) Load(writers ...*Writer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -191,8 +198,9 @@ func (w *Writer) checkPrefix(d *internalpb.Descriptor, held []uint64, m uint64) 
 	return nil
 }
 
-// CheckDisk checks an engine's records: every range's log has no hole between its truncated and its last index, what
-// is applied lies in it, spans do not overlap, and no data lies outside of them; and CheckReplica for each range.
+// CheckDisk checks an engine's records, of which none may change meanwhile: every range's log has no hole between its
+// truncated and its last index, what is applied lies in it, spans do not overlap, and no data lies outside of them; and
+// CheckReplica for each range.
 func CheckDisk(r storage.Reader, writers ...*Writer) error {
 	ids, err := replica.Ranges(r)
 	if err != nil {
@@ -218,6 +226,12 @@ func CheckDisk(r storage.Reader, writers ...*Writer) error {
 		descs = append(descs, s.Desc)
 	}
 	return checkStrays(r, descs)
+}
+
+// CheckDisk checks the running store's records as of one moment.
+func (n *Node) CheckDisk(writers ...*Writer) error {
+	view := n.Engine().NewView()
+	return errors.Join(CheckDisk(view, writers...), view.Close())
 }
 
 func checkLog(r storage.Reader, id proto.RangeID, s *internalpb.RangeState) (err error) {
