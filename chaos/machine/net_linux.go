@@ -2,8 +2,10 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -43,17 +45,17 @@ type way struct{ from, to netns.Host }
 // cut drops what goes these ways until it is mended. The evidence is that packets were dropped, in all
 // directions when each is set, else in any.
 func (h *hurt) cut(ways []way, each bool) {
-	net := h.c.Net
+	network := h.c.Net
 	before := make([]uint64, len(ways))
 	for i, w := range ways {
-		before[i] = net.Counters(w.from, w.to).Cut
-		net.Cut(w.from, w.to)
+		before[i] = network.Counters(w.from, w.to).Cut
+		network.Cut(w.from, w.to)
 	}
 	h.mend = func(context.Context) (bool, string, error) {
 		dropped, silent := uint64(0), 0
 		for i, w := range ways {
-			net.Set(w.from, w.to, netns.Link{})
-			n := net.Counters(w.from, w.to).Cut - before[i]
+			network.Set(w.from, w.to, netns.Link{})
+			n := network.Counters(w.from, w.to).Cut - before[i]
 			if dropped += n; n == 0 {
 				silent++
 			}
@@ -92,15 +94,23 @@ func cutReceive(_ context.Context, h *hurt) error {
 	return nil
 }
 
+// cutClient knocks once: clients that have found a better way lately may not try this one meanwhile.
 func cutClient(_ context.Context, h *hurt) error {
 	me := netns.Host(h.node())
 	h.cut([]way{{me, netns.Clients}, {netns.Clients, me}}, false)
+	conn, err := (&net.Dialer{Timeout: knock}).Dial("tcp", h.c.Endpoint(h.node()))
+	if err == nil {
+		return errors.Join(errors.New("a client reached the node that was cut off"), conn.Close())
+	}
 	return nil
 }
 
+// knock is how long a client tries to reach a node that was cut off.
+const knock = 300 * time.Millisecond
+
 // swizzle cuts in the background; mending takes a moment for each link, too.
 func swizzle(_ context.Context, h *hurt) error {
-	net := h.c.Net
+	network := h.c.Net
 	var ways []way
 	for _, a := range hosts(h.nodes) {
 		for _, b := range hosts(h.nodes) {
@@ -109,7 +119,7 @@ func swizzle(_ context.Context, h *hurt) error {
 			}
 		}
 	}
-	before := net.Total(nil).Cut
+	before := network.Total(nil).Cut
 	shuffle := func() {
 		h.r.Shuffle(len(ways), func(i, j int) { ways[i], ways[j] = ways[j], ways[i] })
 	}
@@ -119,7 +129,7 @@ func swizzle(_ context.Context, h *hurt) error {
 	var cutting sync.WaitGroup
 	cutting.Go(func() {
 		for _, w := range ways {
-			net.Cut(w.from, w.to)
+			network.Cut(w.from, w.to)
 			select {
 			case <-stop:
 				return
@@ -132,10 +142,10 @@ func swizzle(_ context.Context, h *hurt) error {
 		cutting.Wait()
 		shuffle()
 		for _, w := range ways {
-			net.Set(w.from, w.to, netns.Link{})
+			network.Set(w.from, w.to, netns.Link{})
 			time.Sleep(swizzleStep)
 		}
-		dropped := net.Total(nil).Cut - before
+		dropped := network.Total(nil).Cut - before
 		evidence := fmt.Sprintf("%d packets dropped, on %d links in turn", dropped, len(ways))
 		return dropped > 0, evidence, nil
 	}
@@ -143,12 +153,12 @@ func swizzle(_ context.Context, h *hurt) error {
 }
 
 func badNetwork(_ context.Context, h *hurt) error {
-	net := h.c.Net
-	before := net.Total(nil)
-	net.SetAll(badLink(h.r))
+	network := h.c.Net
+	before := network.Total(nil)
+	network.SetAll(badLink(h.r))
 	h.mend = func(context.Context) (bool, string, error) {
-		net.Mend()
-		n := net.Total(nil).Minus(before)
+		network.Mend()
+		n := network.Total(nil).Minus(before)
 		return n.Lost > 0 && n.Duplicated > 0 && n.Delayed > 0,
 			fmt.Sprintf("%d packets lost, %d doubled, %d late", n.Lost, n.Duplicated, n.Delayed), nil
 	}
