@@ -197,12 +197,13 @@ const addressBase = 7000
 
 func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", addressBase+port) }
 
-// connect returns the connection of a process on a node to an address.
+// connect returns the connection of a process on a node to an address. Where nobody is, the error is that of a call: real
+// connections are made by their first one.
 func (c *cluster) connect(p *process, node int, addr string) (grpc.ClientConnInterface, error) {
 	for _, s := range c.stores {
 		if address(s.port) == addr && !s.unborn {
 			return &conn{c: c, p: p, from: node, to: s}, nil
 		}
 	}
-	return nil, fmt.Errorf("nobody has the address %s", addr)
+	return nil, grpcstatus.Errorf(codes.Unavailable, "nobody has the address %s", addr)
 }
