@@ -197,8 +197,8 @@ const addressBase = 7000
 
 func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", addressBase+port) }
 
-// connect returns the connection of a process on a node to an address. Where nobody is, the error is that of a call: real
-// connections are made by their first one.
+// connect returns the connection of a process on a node to an address. Where nobody is, the error is that of a call:
+// real connections are made by their first one.
 func (c *cluster) connect(p *process, node int, addr string) (grpc.ClientConnInterface, error) {
 	for _, s := range c.stores {
 		if address(s.port) == addr && !s.unborn {
