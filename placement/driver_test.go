@@ -87,7 +87,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// A store that handed ranges over because of its disk leads nothing as long as it says so, and the problems name it.
+// A store whose disk is behind others leads nothing as long as it says so, and the problems name it.
 func TestSlowDiskLeadsNothing(t *testing.T) {
 	c := newCluster(t)
 	for n := 2; n <= 3; n++ {

@@ -136,7 +136,7 @@ func (d *Driver) Lookup(
 // problem says what is wrong with a member that was heard of ago ms ago; empty: nothing is.
 func (m *member) problem(ago int64) string {
 	switch {
-	case m.rec.GetLost():
+	case m.state != schedule.Live && m.rec.GetLost():
 		return fmt.Sprintf("is %s: declared lost", m.state)
 	case m.state != schedule.Live:
 		return fmt.Sprintf("is %s: no heartbeat for %d s", m.state, ago/1000)

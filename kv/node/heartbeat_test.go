@@ -2,7 +2,7 @@ package node
 
 import "testing"
 
-// A store that handed ranges over because of its disk says so for a while, and for longer when it comes again.
+// A store whose disk was behind others says so for a while, and for longer when it comes again.
 func TestSlowDiskIsRemembered(t *testing.T) {
 	s, hold := slowDisk{}, slowDiskFor.Milliseconds()
 	for _, step := range []struct {

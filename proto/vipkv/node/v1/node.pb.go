@@ -1293,7 +1293,7 @@ type HeartbeatRequest struct {
 	Orphans        []*OrphanReplica       `protobuf:"bytes,8,rep,name=orphans,proto3" json:"orphans,omitempty"`                     // replicas that have not heard of a leader for a while
 	Draining       bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`                  // the node stops: it takes nothing, and gives its leaders away
 	Sequence       uint64                 `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"`                 // of this boot; led lists are complete every time
-	SlowDisk       bool                   `protobuf:"varint,11,opt,name=slow_disk,json=slowDisk,proto3" json:"slow_disk,omitempty"` // as draining, for a while: it handed ranges over since its log writes hung
+	SlowDisk       bool                   `protobuf:"varint,11,opt,name=slow_disk,json=slowDisk,proto3" json:"slow_disk,omitempty"` // as draining, for a while: entries were committed long before they were on its disk
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
